@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# make			build everything
+# make deps		install what it needs (Debian 12; as root)
+# make check		checkpatch, sparse and cppcheck
+# make test		deps, all, and all tests
+# make demo		deps, all, and the demonstration
+# make debug-kernel	build the kernel of 'vcluster -k debug' into the cache
+# make install		[PREFIX=/usr/local] [DESTDIR=]
+#
+# KDIR=DIR names the kernel build tree; the default is the newest of Debian's
+# 6.1 header packages.
+
+VERSION = 0.1.0
+PREFIX = /usr/local
+
+# The place for another kernel's headers; looked up late, as 'deps' may install it.
+KDIR = $(lastword $(shell ls -d /usr/src/linux-headers-6.1*-amd64 2>/dev/null | sort -V))
+export KDIR VERSION
+
+# ---- packages ----------------------------------------------------------------
+
+BUILD_DEPS = build-essential pkg-config linux-headers-amd64 \
+	libibverbs-dev librdmacm-dev liburing-dev libevent-dev libjansson-dev
+CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils
+# Guests, and the debug kernel's build.
+VCLUSTER_DEPS = qemu-system-x86 busybox-static cpio zstd kmod iproute2 util-linux \
+	rdma-core ibverbs-providers flex bison bc libelf-dev libssl-dev
+# What only the demonstration needs (its text to count words in).
+DEMO_DEPS =
+DEPS = $(BUILD_DEPS) $(CHECK_DEPS) $(VCLUSTER_DEPS) $(DEMO_DEPS)
+
+# ---- build -------------------------------------------------------------------
+
+SUBDIRS = kmod libshim tools apps selftests
+
+all: $(SUBDIRS)
+
+$(SUBDIRS):
+	+$(MAKE) -C $@
+
+tools apps selftests: libshim
+kmod: | kdir
+
+kdir:
+	@[ -e "$(KDIR)/Makefile" ] || { \
+		echo "No kernel headers in '$(KDIR)': run 'make deps' or set KDIR." >&2; exit 1; }
+
+deps:
+	@missing=; \
+	for p in $(DEPS); do \
+		dpkg-query -W -f='$${db:Status-Status}' $$p 2>/dev/null | grep -qx installed || \
+			missing="$$missing $$p"; \
+	done; \
+	if [ -n "$$missing" ]; then \
+		echo "Installing:$$missing"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+			apt-get install -y -q --no-install-recommends $$missing; \
+	fi
+	tools/vcluster prepare
+
+check: all
+	tools/check
+
+# With a make of its own: what 'deps' installs decides what 'all' builds.
+test: deps
+	+$(MAKE) all
+	tools/runtests
+
+demo: deps
+	+$(MAKE) all
+	apps/wordcount/demo
+
+debug-kernel:
+	tools/vcluster prepare -k debug
+
+# ---- installation ------------------------------------------------------------
+
+include_dir = $(DESTDIR)$(PREFIX)/include
+module_dir = $(DESTDIR)/usr/src/proclet-$(VERSION)
+module_src = $(wildcard kmod/*.[ch] kmod/Kbuild kmod/Makefile)
+
+define DKMS_CONF
+PACKAGE_NAME="proclet"
+PACKAGE_VERSION="$(VERSION)"
+MAKE[0]="make -C kmod KDIR=$$kernel_source_dir"
+CLEAN="make -C kmod clean KDIR=$$kernel_source_dir"
+BUILT_MODULE_NAME[0]="proclet"
+BUILT_MODULE_LOCATION[0]="kmod"
+DEST_MODULE_LOCATION[0]="/updates/dkms"
+AUTOINSTALL="yes"
+endef
+export DKMS_CONF
+
+install: libshim tools
+	+$(MAKE) -C libshim install PREFIX=$(PREFIX) prefix=$(PREFIX) DESTDIR=$(DESTDIR)
+	+$(MAKE) -C tools install PREFIX=$(PREFIX) prefix=$(PREFIX) DESTDIR=$(DESTDIR)
+	install -D -m 644 include/proclet.h $(include_dir)/proclet.h
+	install -D -m 644 include/uapi/linux/proclet.h $(include_dir)/linux/proclet.h
+	install -d $(module_dir)/kmod
+	install -m 644 $(module_src) $(module_dir)/kmod
+	install -D -m 644 include/uapi/linux/proclet.h $(module_dir)/include/uapi/linux/proclet.h
+	echo "$$DKMS_CONF" >$(module_dir)/dkms.conf
+
+clean:
+	+for d in $(SUBDIRS); do $(MAKE) -C $$d clean || exit; done
+
+.PHONY: all $(SUBDIRS) kdir deps check test demo debug-kernel install clean

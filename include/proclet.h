@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * Proclets for Linux: the library API.
+ *
+ * A program calls lproc_main() from main(). Its root function then runs in
+ * one member, in a pinned root proclet; the other members serve. Errors are
+ * negative errno values, never errno. Lengths are bytes.
+ */
+#ifndef _PROCLET_H
+#define _PROCLET_H
+
+#include <linux/types.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef __u64 proclet_t;		/* 0: none */
+
+/**
+ * proclet_method_t - what runs in a proclet
+ * @root: the proclet's root object
+ * @in: argument bytes, at most 1 MiB
+ * @in_len: how many
+ * @out: where to write results
+ * @out_cap: at most so many
+ *
+ * Returns the number of bytes written to @out, or a negative errno value.
+ */
+typedef ssize_t (*proclet_method_t)(void *root, const void *in, size_t in_len,
+				    void *out, size_t out_cap);
+
+/**
+ * PROCLET_METHOD() - register a method, at file scope
+ * @fn: the function
+ *
+ * Calls name a method by its index among the registered ones, which is the
+ * same in all members because they are the same binary.
+ */
+#define PROCLET_METHOD(fn)						\
+	static const proclet_method_t proclet_method_##fn		\
+	__attribute__((used, section("proclet_methods"))) = (fn)
+
+/**
+ * lproc_main() - run this program as a member of a logical process
+ * @name: of the logical process
+ * @root: run by the root member only; its return value is the exit status
+ * @argc: passed to @root
+ * @argv: passed to @root; argv of main(), needed if the program must be
+ *        executed again without address randomisation
+ *
+ * The environment says which member this is (set by procletctl and vcluster):
+ * PROCLET_NODE (node id; default: the only node), PROCLET_MEMBERS (wait for so
+ * many before @root starts; default 1), PROCLET_ROOT (node id of the root
+ * member; default: this one), PROCLET_RUN (16 hex digits; default 0).
+ *
+ * Returns the root's exit status in every member, or a negative errno value
+ * after a message on stderr.
+ */
+static inline int lproc_main(const char *name, int (*root)(int argc, char **argv),
+			     int argc, char **argv);
+
+/* The same, with the program's methods: where PROCLET_METHOD() puts them. */
+int lproc_main_methods(const char *name, int (*root)(int argc, char **argv),
+		       int argc, char **argv, const proclet_method_t *first,
+		       const proclet_method_t *last);
+
+extern const proclet_method_t __start_proclet_methods[]
+	__attribute__((weak, visibility("hidden")));
+extern const proclet_method_t __stop_proclet_methods[]
+	__attribute__((weak, visibility("hidden")));
+
+static inline int lproc_main(const char *name, int (*root)(int argc, char **argv),
+			     int argc, char **argv)
+{
+	return lproc_main_methods(name, root, argc, argv, __start_proclet_methods,
+				  __stop_proclet_methods);
+}
+
+/* lproc_node() - id of the node that the caller runs on now */
+int lproc_node(void);
+
+/**
+ * lproc_nodes() - ids of the members' nodes, ascending
+ * @ids: where to
+ * @cap: at most so many
+ *
+ * Returns their number, which may be larger than @cap.
+ */
+int lproc_nodes(int *ids, int cap);
+
+/**
+ * struct proclet_attr - of a new proclet
+ * @capacity: largest size of its heap, 1 MiB to 64 GiB, rounded up to a power
+ *            of two; memory is used only as it is touched
+ * @node: where; 0: the library chooses (nodes in turn)
+ * @flags: PROCLET_PINNED or 0
+ * @root_size: bytes of the root object
+ */
+struct proclet_attr {
+	size_t capacity;
+	int node;
+	unsigned int flags;
+	size_t root_size;
+};
+
+#define PROCLET_PINNED		1	/* never moves */
+#define PROCLET_ATTR_INIT	{ .capacity = (size_t)64 << 20 }
+
+/**
+ * proclet_create() - make a proclet
+ * @p: out: its id
+ * @attr: its attributes, NULL: PROCLET_ATTR_INIT
+ *
+ * Returns 0, -EINVAL (an attribute is out of range), -ENOMEM (the node's
+ * budget or address space is used up), -EHOSTUNREACH (no member on the node).
+ */
+int proclet_create(proclet_t *p, const struct proclet_attr *attr);
+
+/* Running methods end first, new calls get -ESTALE at once. 0 or -ESTALE. */
+int proclet_destroy(proclet_t p);
+
+/**
+ * proclet_call() - run a method in a proclet, wherever it is
+ * @p: the proclet
+ * @m: a registered method
+ * @in: argument bytes, copied
+ * @in_len: how many, at most 1 MiB
+ * @out: where to put result bytes
+ * @out_cap: at most so many, at most 1 MiB
+ *
+ * Returns what the method returned (at most @out_cap bytes are copied), or
+ * -ESTALE (no such proclet), -EINVAL (not registered), -EMSGSIZE (too
+ * long), -EHOSTUNREACH (certainly not executed), -ECONNRESET (the callee's
+ * node or member was lost: perhaps executed).
+ */
+ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
+		     size_t in_len, void *out, size_t out_cap);
+
+/* proclet_locate() - id of the node where the proclet is, or -ESTALE, ... */
+int proclet_locate(proclet_t p);
+
+/**
+ * proclet_migrate() - move a proclet with its threads
+ * @p: the proclet, also the caller's own
+ * @node: where to; where it is already: 0
+ * @flags: 0
+ *
+ * Returns 0, -EBUSY (pinned, moving already, memory pinned by a device or
+ * system call, or a thread could not be parked in time), -ENOMEM (refused by
+ * the destination), -EHOSTUNREACH (no member there), -ESTALE, -ETIMEDOUT. After
+ * an error it runs on where it was.
+ */
+int proclet_migrate(proclet_t p, int node, unsigned int flags);
+
+struct proclet_move;	/* <linux/proclet.h> */
+struct proclet_stats;
+
+/* proclet_migrate_stat() - the same, and says how it went (zeroes: no move) */
+int proclet_migrate_stat(proclet_t p, int node, unsigned int flags,
+			 struct proclet_move *move);
+
+/* lproc_stats() - counters of the member on a node; 0: this one */
+int lproc_stats(int node, struct proclet_stats *stats);
+
+/*
+ * In a method.
+ *
+ * A method may be stopped between any two instructions of the program's own
+ * text and go on on another node. So it must not keep across such a point what
+ * belongs to the process: pointers to static or thread-local data (errno
+ * included), file descriptors, memory from malloc(). proclet_pin() prevents it
+ * for a stretch. Inside libc it is never stopped.
+ */
+
+/* proclet_self() - the proclet that the caller executes in; 0: none */
+proclet_t proclet_self(void);
+
+/* Memory in the caller's proclet. NULL when the heap is full. */
+void *proclet_malloc(size_t n);
+void *proclet_calloc(size_t n, size_t size);
+void *proclet_realloc(void *q, size_t n);
+void proclet_free(void *q);
+
+/* The caller's proclet does not move between these two; they nest. */
+void proclet_pin(void);
+void proclet_unpin(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* _PROCLET_H */

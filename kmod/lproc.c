@@ -1,0 +1,691 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Logical processes: joining, knowing the other members, leaving. A struct
+ * lproc is one member: what this node has of a logical process.
+ */
+#include <linux/fs.h>
+#include <linux/jhash.h>
+#include <linux/mm.h>
+#include <linux/sched/mm.h>
+#include <linux/seq_file.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "lproc.h"
+
+/* Longest wait for the answers of the connected nodes. */
+#define JOIN_TIMEOUT	(30 * HZ)
+
+/* One at a time, so that a name is not taken twice on a node. */
+static DEFINE_MUTEX(join_lock);
+
+static u64 lproc_hash(const char *name, u64 run)
+{
+	u32 len = strlen(name);
+	u32 high = jhash(name, len, upper_32_bits(run) ^ 0x70726f63);
+	u32 low = jhash(name, len, lower_32_bits(run) ^ high);
+
+	return (u64)high << 32 | low;
+}
+
+static void lproc_free(struct kref *ref)
+{
+	struct lproc *lproc = container_of(ref, struct lproc, ref);
+
+	if (lproc->mm)
+		mmdrop(lproc->mm);
+	node_put(lproc->node);
+	kfree(lproc);
+}
+
+void lproc_put(struct lproc *lproc)
+{
+	kref_put(&lproc->ref, lproc_free);
+}
+
+/* Takes a use, given back by lproc_done(): release waits for it. */
+struct lproc *lproc_find(struct pnode *node, u64 key)
+{
+	struct lproc *lproc, *found = NULL;
+
+	spin_lock(&node->lprocs_lock);
+	list_for_each_entry(lproc, &node->lprocs, entry) {
+		if (lproc->key == key && !lproc->dying) {
+			lproc->users++;
+			found = lproc;
+			break;
+		}
+	}
+	spin_unlock(&node->lprocs_lock);
+	return found;
+}
+
+void lproc_done(struct lproc *lproc)
+{
+	struct pnode *node = lproc->node;
+
+	spin_lock(&node->lprocs_lock);
+	if (!--lproc->users)
+		wake_up_all(&lproc->users_wq);
+	spin_unlock(&node->lprocs_lock);
+}
+
+/* Call @fn for each member on @node. */
+static void for_each_lproc(struct pnode *node, void (*fn)(struct lproc *lproc, void *arg),
+			   void *arg)
+{
+	struct lproc *lproc, *prev = NULL;
+
+	spin_lock(&node->lprocs_lock);
+	lproc = list_first_entry_or_null(&node->lprocs, struct lproc, entry);
+	while (lproc) {
+		lproc->users++;	/* keeps it in the list */
+		spin_unlock(&node->lprocs_lock);
+		if (prev)
+			lproc_done(prev);
+		fn(lproc, arg);
+		prev = lproc;
+		spin_lock(&node->lprocs_lock);
+		lproc = list_is_last(&lproc->entry, &node->lprocs) ? NULL :
+			list_next_entry(lproc, entry);
+	}
+	spin_unlock(&node->lprocs_lock);
+	if (prev)
+		lproc_done(prev);
+}
+
+static void ident_to_wire(struct wire_ident *w, const struct proclet_ident *id)
+{
+	memcpy(w->build_id, id->build_id, sizeof(w->build_id));
+	w->build_id_len = cpu_to_le32(id->build_id_len);
+	w->page_size = cpu_to_le32(id->page_size);
+	w->text[0] = cpu_to_le64(id->text[0]);
+	w->text[1] = cpu_to_le64(id->text[1]);
+	w->shim[0] = cpu_to_le64(id->shim[0]);
+	w->shim[1] = cpu_to_le64(id->shim[1]);
+	w->xfeatures = cpu_to_le64(id->xfeatures);
+}
+
+static void send_join(struct lproc *lproc, struct peer *peer)
+{
+	struct xport_msg *msg;
+	struct wire_join *m;
+
+	m = msg_new(&msg, WIRE_JOIN, lproc->key, sizeof(*m));
+	if (!m)
+		return;
+	m->run = cpu_to_le64(lproc->run);
+	memcpy(m->name, lproc->name, sizeof(m->name));
+	ident_to_wire(&m->ident, &lproc->ident);
+	msg_send(peer->node, peer->id, msg);
+}
+
+/* Say in @why what differs; false: nothing. */
+static bool ident_differs(struct lproc *lproc, const struct wire_ident *w, u32 peer,
+			  char *why, size_t size)
+{
+	const struct proclet_ident *id = &lproc->ident;
+	u32 self = lproc->node->id;
+
+	if (le32_to_cpu(w->build_id_len) != id->build_id_len ||
+	    memcmp(w->build_id, id->build_id, id->build_id_len))
+		snprintf(why, size, "another program: build id %*phN on node %u, %*phN on node %u",
+			 min_t(int, le32_to_cpu(w->build_id_len), 20), w->build_id, peer,
+			 min_t(int, id->build_id_len, 20), id->build_id, self);
+	else if (le64_to_cpu(w->text[0]) != id->text[0] ||
+		 le64_to_cpu(w->text[1]) != id->text[1])
+		snprintf(why, size, "program text at %llx on node %u, at %llx on node %u",
+			 le64_to_cpu(w->text[0]), peer, id->text[0], self);
+	else if (le64_to_cpu(w->shim[0]) != id->shim[0] ||
+		 le64_to_cpu(w->shim[1]) != id->shim[1])
+		snprintf(why, size, "libshim at %llx on node %u, at %llx on node %u",
+			 le64_to_cpu(w->shim[0]), peer, id->shim[0], self);
+	else if (le64_to_cpu(w->xfeatures) != id->xfeatures)
+		snprintf(why, size, "CPU state features %llx on node %u, %llx on node %u",
+			 le64_to_cpu(w->xfeatures), peer, id->xfeatures, self);
+	else if (le32_to_cpu(w->page_size) != id->page_size)
+		snprintf(why, size, "page size %u on node %u, %u on node %u",
+			 le32_to_cpu(w->page_size), peer, id->page_size, self);
+	else
+		return false;
+	return true;
+}
+
+void lproc_handle_join(struct peer *peer, const struct wire_join *m)
+{
+	struct lproc *lproc = lproc_find(peer->node, le64_to_cpu(m->hdr.lproc));
+	char reason[PROCLET_REASON_MAX] = "";
+	struct wire_join_ack *ack;
+	struct xport_msg *msg;
+	int status = -ENOENT;
+
+	if (lproc && (strcmp(lproc->name, m->name) ||
+		      le64_to_cpu(m->run) != lproc->run)) {
+		snprintf(reason, sizeof(reason), "the name hashes as '%s', take another",
+			 lproc->name);
+		status = -EXDEV;
+	} else if (lproc && ident_differs(lproc, &m->ident, peer->id, reason,
+					  sizeof(reason))) {
+		/* Both are joining: the lower node id stays. */
+		if (!READ_ONCE(lproc->joining) || lproc->node->id < peer->id)
+			status = -EXDEV;
+		else
+			reason[0] = 0;
+	} else if (lproc) {
+		spin_lock(&lproc->lock);
+		lproc->members |= node_bit(peer->id);
+		spin_unlock(&lproc->lock);
+		wake_up_all(&lproc->members_wq);
+		status = 0;
+	}
+	if (lproc)
+		lproc_done(lproc);
+	ack = msg_new(&msg, WIRE_JOIN_ACK, le64_to_cpu(m->hdr.lproc), sizeof(*ack));
+	if (!ack)
+		return;
+	ack->status = cpu_to_le32(status);
+	strscpy(ack->reason, reason, sizeof(ack->reason));
+	msg_send(peer->node, peer->id, msg);
+}
+
+void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
+{
+	struct lproc *lproc = lproc_find(peer->node, le64_to_cpu(m->hdr.lproc));
+	int status = (s32)le32_to_cpu(m->status);
+
+	if (!lproc)
+		return;
+	spin_lock(&lproc->lock);
+	lproc->join_wait &= ~node_bit(peer->id);
+	if (!status) {
+		lproc->members |= node_bit(peer->id);
+	} else if (status == -EXDEV && !lproc->refused) {
+		lproc->refused = true;
+		strscpy(lproc->reason, m->reason, sizeof(lproc->reason));
+	}
+	spin_unlock(&lproc->lock);
+	wake_up_all(&lproc->members_wq);
+	if (status == -EXDEV && !READ_ONCE(lproc->joining))
+		pr_err("proclet: node %s: %s on node %s does not match ours: %s\n",
+		       peer->node->name, lproc->name, peer->name, m->reason);
+	lproc_done(lproc);
+}
+
+static void announce_join(struct lproc *lproc, void *arg)
+{
+	struct peer *peer = arg;
+
+	if (lproc->dying)
+		return;
+	send_join(lproc, peer);
+	migrate_peer_up(lproc, peer);
+}
+
+void lproc_peer_up(struct peer *peer)
+{
+	for_each_lproc(peer->node, announce_join, peer);
+}
+
+void lproc_lost_member(struct lproc *lproc, u32 node)
+{
+	spin_lock(&lproc->lock);
+	if ((lproc->members & node_bit(node)) && !lproc->ended)
+		lproc->lost |= node_bit(node);
+	lproc->members &= ~node_bit(node);
+	lproc->join_wait &= ~node_bit(node);
+	spin_unlock(&lproc->lock);
+	wake_up_all(&lproc->members_wq);
+	wake_up_all(&lproc->manager_wq);
+	location_lost(lproc, node);
+	migrate_src_lost(lproc, node);
+	migrate_dst_lost(lproc, node);
+	op_lost_node(lproc, node);
+}
+
+static void lost_peer(struct lproc *lproc, void *arg)
+{
+	struct peer *peer = arg;
+
+	op_pulls_lost(lproc, peer->id);
+	lproc_lost_member(lproc, peer->id);
+}
+
+void lproc_peer_down(struct peer *peer)
+{
+	for_each_lproc(peer->node, lost_peer, peer);
+}
+
+/* Tell every connected peer; @join: and expect its answer. */
+static void tell_peers(struct lproc *lproc, u32 type, s32 status, bool join)
+{
+	struct wire_exit *m;
+	struct xport_msg *msg;
+	struct peer *peer;
+	u32 id, len = type == WIRE_EXIT ? sizeof(*m) : sizeof(struct wire_leave);
+
+	for (id = 1; id <= PROCLET_MAX_NODES; id++) {
+		peer = peer_get(lproc->node, id);
+		if (!peer)
+			continue;
+		if (!READ_ONCE(peer->up)) {
+			peer_put(peer);
+			continue;
+		}
+		if (join) {
+			spin_lock(&lproc->lock);
+			lproc->join_wait |= node_bit(id);
+			spin_unlock(&lproc->lock);
+			send_join(lproc, peer);
+		} else {
+			m = msg_new(&msg, type, lproc->key, len);
+			if (m && type == WIRE_EXIT) {
+				m->status = cpu_to_le32(status);
+				m->node = cpu_to_le32(lproc->node->id);
+			}
+			if (m)
+				msg_send(lproc->node, id, msg);
+		}
+		/* It may have gone down before its bit was set. */
+		if (join && !READ_ONCE(peer->up)) {
+			spin_lock(&lproc->lock);
+			lproc->join_wait &= ~node_bit(id);
+			spin_unlock(&lproc->lock);
+		}
+		peer_put(peer);
+	}
+}
+
+static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *join)
+{
+	struct lproc *lproc = kzalloc(sizeof(*lproc), GFP_KERNEL_ACCOUNT);
+
+	if (!lproc)
+		return NULL;
+	memcpy(lproc->name, join->name, sizeof(lproc->name));
+	lproc->run = join->run;
+	lproc->key = lproc_hash(lproc->name, lproc->run);
+	lproc->node = node;
+	lproc->ident = join->ident;
+	lproc->joining = true;
+	kref_init(&lproc->ref);
+	INIT_LIST_HEAD(&lproc->entry);
+	spin_lock_init(&lproc->lock);
+	init_waitqueue_head(&lproc->users_wq);
+	init_waitqueue_head(&lproc->members_wq);
+	init_waitqueue_head(&lproc->manager_wq);
+	init_waitqueue_head(&lproc->park_wq);
+	init_waitqueue_head(&lproc->moves_wq);
+	xa_init(&lproc->proclets);
+	xa_init(&lproc->locations);
+	xa_init(&lproc->workers);
+	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1);
+	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1);
+	INIT_LIST_HEAD(&lproc->ready);
+	INIT_LIST_HEAD(&lproc->idle);
+	return lproc;
+}
+
+/* Into the node's list, unless there is one of this run already. */
+static int lproc_add(struct lproc *lproc)
+{
+	struct lproc *other;
+	int err;
+
+	mutex_lock(&join_lock);
+	other = lproc_find(lproc->node, lproc->key);
+	if (other) {
+		lproc_done(other);
+		err = -EEXIST;
+	} else {
+		err = node_join(lproc->node, &lproc->entry);
+	}
+	mutex_unlock(&join_lock);
+	return err;
+}
+
+int lproc_join(struct file *file, struct proclet_join *join)
+{
+	struct pnode *node;
+	struct lproc *lproc;
+	long left;
+	int err;
+
+	memset(join->reason, 0, sizeof(join->reason));
+	if (smp_load_acquire(&file->private_data))
+		return -EALREADY;
+	if (!join->name[0] ||
+	    strnlen(join->name, sizeof(join->name)) == sizeof(join->name) ||
+	    join->ident.build_id_len > sizeof(join->ident.build_id) ||
+	    join->node > PROCLET_MAX_NODES)
+		return -EINVAL;
+	node = node_find(join->node);
+	if (IS_ERR(node))
+		return PTR_ERR(node);
+	lproc = lproc_alloc(node, join);
+	if (!lproc) {
+		node_put(node);
+		return -ENOMEM;
+	}
+	lproc->mm = current->mm;
+	mmgrab(lproc->mm);
+	err = region_setup(lproc);
+	if (err)
+		goto put;
+	err = lproc_add(lproc);
+	if (err) {
+		region_teardown(lproc);
+		goto put;
+	}
+	tell_peers(lproc, WIRE_JOIN, 0, true);
+	left = wait_event_killable_timeout(lproc->members_wq,
+					   READ_ONCE(lproc->refused) ||
+					   !READ_ONCE(lproc->join_wait), JOIN_TIMEOUT);
+	if (left <= 0)
+		err = left ? -EINTR : -ETIMEDOUT;
+	if (READ_ONCE(lproc->refused)) {
+		memcpy(join->reason, lproc->reason, sizeof(join->reason));
+		err = -EXDEV;
+	}
+	if (!err) {
+		WRITE_ONCE(lproc->joining, false);
+		mutex_lock(&join_lock);
+		if (file->private_data) {
+			err = -EALREADY;
+		} else {
+			file->f_mapping = lproc->mapping;
+			smp_store_release(&file->private_data, lproc);
+		}
+		mutex_unlock(&join_lock);
+	}
+	if (err)
+		lproc_release(lproc);
+	return err;
+put:
+	lproc_put(lproc);
+	return err;
+}
+
+int lproc_members(struct lproc *lproc, struct proclet_members *m)
+{
+	long timeout = m->timeout_ms ? msecs_to_jiffies(m->timeout_ms) :
+				       MAX_SCHEDULE_TIMEOUT, left = 1;
+	u32 members, i;
+
+	if (m->reserved || m->wait_for > PROCLET_MAX_NODES)
+		return -EINVAL;
+	if (m->wait_for)
+		left = wait_event_killable_timeout(lproc->members_wq,
+				hweight32(READ_ONCE(lproc->members)) + 1 >= m->wait_for ||
+				READ_ONCE(lproc->ended), timeout);
+	if (left < 0)
+		return -EINTR;
+	members = READ_ONCE(lproc->members) | node_bit(lproc->node->id);
+	m->node = lproc->node->id;
+	m->count = 0;
+	memset(m->ids, 0, sizeof(m->ids));
+	for (i = 1; i <= PROCLET_MAX_NODES; i++)
+		if (members & node_bit(i))
+			m->ids[m->count++] = i;
+	if (READ_ONCE(lproc->ended))
+		return -ESHUTDOWN;
+	return left ? 0 : -ETIMEDOUT;
+}
+
+int lproc_manage(struct lproc *lproc, struct proclet_manage *m)
+{
+	u32 node;
+
+	if (wait_event_interruptible(lproc->manager_wq, READ_ONCE(lproc->ended) ||
+				     READ_ONCE(lproc->lost) || READ_ONCE(lproc->spawn)))
+		return -EINTR;
+	spin_lock(&lproc->lock);
+	m->node = 0;
+	if (lproc->ended) {
+		m->event = lproc->exit_event;
+		m->status = lproc->exit_status;
+		m->node = lproc->exit_node;
+	} else if (lproc->lost) {
+		node = ffs(lproc->lost);
+		lproc->lost &= ~node_bit(node);
+		m->event = PROCLET_EVENT_LOST;
+		m->status = 0;
+		m->node = node;
+	} else {
+		m->event = PROCLET_EVENT_SPAWN;
+		m->status = lproc->spawn;
+		lproc->spawn = 0;
+	}
+	spin_unlock(&lproc->lock);
+	return 0;
+}
+
+/* End it here; if that is our own decision, everywhere. */
+void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node)
+{
+	struct worker *w;
+	bool first;
+
+	spin_lock(&lproc->lock);
+	first = !lproc->ended;
+	if (first) {
+		lproc->exit_event = event;
+		lproc->exit_status = status;
+		lproc->exit_node = node;
+		WRITE_ONCE(lproc->ended, true);
+	}
+	list_for_each_entry(w, &lproc->idle, idle)
+		wake_up(&w->wait);
+	spin_unlock(&lproc->lock);
+	wake_up_all(&lproc->manager_wq);
+	wake_up_all(&lproc->members_wq);
+	if (first && node == lproc->node->id && event == PROCLET_EVENT_EXIT)
+		tell_peers(lproc, WIRE_EXIT, status, false);
+}
+
+/* Everything of a member that has gone, when nobody else uses it any more. */
+static void lproc_purge(struct lproc *lproc)
+{
+	struct location *loc;
+	struct op *op, *tmp;
+	unsigned long index;
+	struct proclet *p;
+	struct thread *t;
+	struct work_item *item, *next;
+
+	list_for_each_entry_safe(item, next, &lproc->ready, entry) {
+		list_del_init(&item->entry);
+		if (item->is_call)
+			op_free(container_of(item, struct op, item));
+	}
+	xa_for_each(&lproc->proclets, index, p) {
+		list_for_each_entry(t, &p->threads, entry)
+			if (t->reply)
+				op_free(t->reply);
+		list_for_each_entry_safe(op, tmp, &p->inbox, entry)
+			op_free(op);
+		INIT_LIST_HEAD(&p->inbox);
+		proclet_discard(p);
+	}
+	xa_destroy(&lproc->proclets);
+	xa_for_each(&lproc->locations, index, loc)
+		kfree(loc);
+	xa_destroy(&lproc->locations);
+	worker_exit_all(lproc);
+	xa_destroy(&lproc->natives);
+}
+
+/* The member's file has been closed, so no thread of it is in here. */
+void lproc_release(struct lproc *lproc)
+{
+	struct pnode *node = lproc->node;
+	u32 used;
+
+	spin_lock(&node->lprocs_lock);
+	spin_lock(&lproc->lock);
+	WRITE_ONCE(lproc->dying, true);
+	WRITE_ONCE(lproc->ended, true);
+	spin_unlock(&lproc->lock);
+	spin_unlock(&node->lprocs_lock);
+
+	tell_peers(lproc, WIRE_LEAVE, 0, false);
+	for (;;) {
+		spin_lock(&node->lprocs_lock);
+		used = lproc->users;
+		if (!used)
+			list_del_init(&lproc->entry);
+		spin_unlock(&node->lprocs_lock);
+		if (!used)
+			break;
+		wait_event(lproc->users_wq, !READ_ONCE(lproc->users));
+	}
+
+	migrate_src_lost(lproc, 0);
+	migrate_dst_lost(lproc, 0);
+	wait_event(lproc->moves_wq, !atomic_read(&lproc->moves));
+	op_pulls_lost(lproc, 0);
+	flush_workqueue(node->wq);
+	lproc_purge(lproc);
+	xa_destroy(&lproc->pulls);
+	region_teardown(lproc);
+	lproc_put(lproc);
+}
+
+struct count {
+	u32 lprocs;
+	u64 proclets;
+};
+
+static void count_one(struct lproc *lproc, void *arg)
+{
+	struct count *c = arg;
+
+	c->lprocs++;
+	c->proclets += READ_ONCE(lproc->stats.proclets);
+}
+
+u32 lproc_count(struct pnode *node)
+{
+	struct count c = {};
+
+	for_each_lproc(node, count_one, &c);
+	return c.lprocs;
+}
+
+u64 node_proclets(struct pnode *node)
+{
+	struct count c = {};
+
+	for_each_lproc(node, count_one, &c);
+	return c.proclets;
+}
+
+static void show_lproc(struct lproc *lproc, void *arg)
+{
+	struct seq_file *m = arg;
+
+	seq_printf(m, "%-4u %-24s %016llx %08x %7u %9llu %10llu %10llu %10llu %8llu\n",
+		   lproc->node->id, lproc->name, lproc->run,
+		   READ_ONCE(lproc->members) | node_bit(lproc->node->id),
+		   READ_ONCE(lproc->nworkers), READ_ONCE(lproc->stats.proclets),
+		   READ_ONCE(lproc->stats.memory) >> 10, READ_ONCE(lproc->stats.moved_in),
+		   READ_ONCE(lproc->stats.moved_out), READ_ONCE(lproc->stats.aborted));
+}
+
+static void lprocs_of(struct pnode *node, void *arg)
+{
+	for_each_lproc(node, show_lproc, arg);
+}
+
+void lprocs_show(struct seq_file *m)
+{
+	seq_printf(m, "%-4s %-24s %-16s %-8s %7s %9s %10s %10s %10s %8s\n", "node", "name",
+		   "run", "members", "workers", "proclets", "memory_kb", "moved_in",
+		   "moved_out", "aborted");
+	nodes_for_each(lprocs_of, m);
+}
+
+static const char *const state_names[PROCLET_STATES] = {
+	"absent", "incoming", "present", "freezing", "moving", "indoubt", "dying",
+};
+
+static void show_proclets(struct lproc *lproc, void *arg)
+{
+	struct seq_file *m = arg;
+	unsigned long index;
+	struct proclet *p;
+	struct thread *t;
+	u32 threads;
+
+	spin_lock(&lproc->lock);
+	xa_for_each(&lproc->proclets, index, p) {
+		threads = 0;
+		list_for_each_entry(t, &p->threads, entry)
+			threads++;
+		seq_printf(m, "%-4u %-24s %016llx %-8s %5llu %4u %7u %10lu %12llu\n",
+			   lproc->node->id, lproc->name, p->id, state_names[p->state],
+			   p->epoch, PROCLET_ID_HOME(p->id), threads,
+			   atomic_long_read(&p->heap->npages) << (PAGE_SHIFT - 10),
+			   p->capacity >> 10);
+	}
+	spin_unlock(&lproc->lock);
+}
+
+static void proclets_of(struct pnode *node, void *arg)
+{
+	for_each_lproc(node, show_proclets, arg);
+}
+
+void proclets_show(struct seq_file *m)
+{
+	seq_printf(m, "%-4s %-24s %-16s %-8s %5s %4s %7s %10s %12s\n", "node", "lproc",
+		   "proclet", "state", "moves", "home", "waiting", "memory_kb",
+		   "capacity_kb");
+	nodes_for_each(proclets_of, m);
+}
+
+static const char *const thread_names[] = { "running", "waiting", "replied", "parked" };
+
+static void show_threads(struct lproc *lproc, void *arg)
+{
+	struct seq_file *m = arg;
+	unsigned long index;
+	struct proclet *p;
+	struct thread *t;
+	struct worker *w;
+	u32 d, i;
+
+	spin_lock(&lproc->lock);
+	xa_for_each(&lproc->proclets, index, p)
+		list_for_each_entry(t, &p->threads, entry)
+			seq_printf(m, "%-4u %-24s %012llx %016llx %-8s %8s %7u\n",
+				   lproc->node->id, lproc->name, t->seg->start, p->id,
+				   thread_names[t->state], "-", t->sent_to);
+	xa_for_each(&lproc->workers, index, w) {
+		d = min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
+		for (i = 0; i < d; i++) {
+			struct proclet_tcb *tcb;
+
+			t = thread_at(lproc, READ_ONCE(w->shared->chain[i]));
+			tcb = t && t->state == THREAD_USER ? thread_tcb(t) : NULL;
+			if (tcb)
+				seq_printf(m, "%-4u %-24s %012llx %016llx %-8s %8d %7s\n",
+					   lproc->node->id, lproc->name, t->seg->start,
+					   READ_ONCE(tcb->proclet),
+					   i + 1 < d ? "calling" : "running",
+					   w->task->pid, "-");
+		}
+	}
+	spin_unlock(&lproc->lock);
+}
+
+static void threads_of(struct pnode *node, void *arg)
+{
+	for_each_lproc(node, show_threads, arg);
+}
+
+void threads_show(struct seq_file *m)
+{
+	seq_printf(m, "%-4s %-24s %-12s %-16s %-8s %8s %7s\n", "node", "lproc", "segment",
+		   "proclet", "state", "task", "sent_to");
+	nodes_for_each(threads_of, m);
+}

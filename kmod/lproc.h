@@ -1,0 +1,464 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The core's objects: logical processes (as one node sees them), proclets,
+ * threads, workers, operations. Documentation/locking.rst has the lock order.
+ */
+#ifndef _PROCLET_LPROC_H
+#define _PROCLET_LPROC_H
+
+#include <linux/completion.h>
+#include <linux/kref.h>
+#include <linux/ktime.h>
+#include <linux/list.h>
+#include <linux/maple_tree.h>
+#include <linux/mm.h>
+#include <linux/mm_types.h>
+#include <linux/refcount.h>
+#include <linux/rwsem.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "../include/uapi/linux/proclet.h"
+#include "node.h"
+#include "wire.h"
+
+struct file;
+struct incoming;
+struct migration;
+struct seq_file;
+struct vm_area_struct;
+
+/**
+ * struct segment - a heap or a thread's stack: addresses and their pages
+ * @lproc: whose region it lies in
+ * @start: address
+ * @size: bytes of address space
+ * @limit: bytes that may be touched; multiple of PAGE_SIZE
+ * @gone: not accessible: being moved or freed
+ * @sem: faults hold it for reading; who changes @limit, @gone or takes pages
+ *       away, for writing
+ * @pages: struct page by index
+ * @npages: of them
+ * @ref: region, whoever found it with segment_get()
+ * @thread: the thread on it, if it is a stack
+ */
+struct segment {
+	struct lproc *lproc;
+	u64 start;
+	u64 size;
+	u64 limit;
+	bool gone;
+	struct rw_semaphore sem;
+	struct xarray pages;
+	atomic_long_t npages;
+	refcount_t ref;
+	struct thread *thread;
+	struct rcu_head rcu;
+};
+
+/* Something that a worker can take up: a call to begin or a thread to resume. */
+struct work_item {
+	struct list_head entry;		/* lproc.ready; empty: not queued */
+	struct proclet *proclet;
+	bool is_call;
+};
+
+enum thread_state {
+	THREAD_USER,		/* in the library's hands: free, or on a worker */
+	THREAD_WAITING,		/* for the reply to its operation @seq */
+	THREAD_REPLIED,		/* has it, in @reply */
+	THREAD_PARKED,		/* to go on by rt_sigreturn */
+};
+
+/**
+ * struct thread - a thread segment, and what the kernel knows of its thread
+ * @seg: its memory; the first page is its struct proclet_tcb
+ * @item: in lproc.ready, when it can go on and its proclet is here
+ * @entry: in proclet.threads, unless THREAD_USER
+ * @state: under lproc.lock, as all below
+ * @seq: of the operation it waits for
+ * @out: where that wants its result
+ * @out_cap: and how much of it
+ * @sent_to: node that has the operation; 0: not known, or this one
+ * @reply: THREAD_REPLIED
+ */
+struct thread {
+	struct segment *seg;
+	struct work_item item;
+	struct list_head entry;
+	enum thread_state state;
+	u64 seq;
+	u64 out;
+	u64 out_cap;
+	u32 sent_to;
+	struct op *reply;
+	struct rcu_head rcu;
+};
+
+/*
+ * States of a proclet on this node (DESIGN section 6). proclet_set_state() has
+ * the transitions.
+ */
+enum proclet_state {
+	PROCLET_ABSENT,
+	PROCLET_INCOMING,
+	PROCLET_PRESENT,
+	PROCLET_FREEZING,
+	PROCLET_MOVING,
+	PROCLET_INDOUBT,
+	PROCLET_DYING,
+	PROCLET_STATES
+};
+
+/**
+ * struct proclet - a proclet that is on this node, or on its way to or from it
+ * @id: .
+ * @lproc: .
+ * @heap: its heap
+ * @state: under lproc.lock, as all below
+ * @flags: PROCLET_CREATE_*
+ * @epoch: moves made
+ * @capacity: bytes
+ * @charged: bytes charged to the node
+ * @threads: that the kernel holds
+ * @inbox: operations that arrived while it was not PRESENT
+ * @mig: the migration that takes it away
+ * @in: the migration that brings it
+ * @drained: DYING, and no worker can enter it or leave it unseen
+ * @ref: lproc.proclets, and whoever uses it without the lock
+ */
+struct proclet {
+	u64 id;
+	struct lproc *lproc;
+	struct segment *heap;
+	enum proclet_state state;
+	u32 flags;
+	u64 epoch;
+	u64 capacity;
+	u64 charged;
+	struct list_head threads;
+	struct list_head inbox;
+	struct migration *mig;
+	struct incoming *in;
+	bool drained;
+	refcount_t ref;
+};
+
+/**
+ * struct worker - a thread of the member that runs proclet threads
+ * @index: its page's
+ * @task: who
+ * @page: shared with it
+ * @shared: the same, mapped
+ * @starting: the proclet of a call that it is being given; its tcb does not
+ *            say so yet
+ * @idle: in lproc.idle while it waits
+ * @woken: taken off that list, to look for work
+ * @wait: where it waits
+ */
+struct worker {
+	u32 index;
+	struct task_struct *task;
+	struct page *page;
+	struct proclet_worker *shared;
+	struct proclet *starting;
+	struct list_head idle;
+	bool woken;
+	wait_queue_head_t wait;
+};
+
+/**
+ * struct payload - bytes on their way: inline if short, in pages otherwise
+ * @len: how many
+ * @npages: 0: in @data
+ */
+struct payload {
+	u32 len;
+	u32 npages;
+	struct page **pages;
+	void *data;
+};
+
+/**
+ * struct op - an operation, or the reply to one (@is_reply)
+ * @item: a call that waits for a worker
+ * @entry: in proclet.inbox
+ * @lproc: .
+ * @token: who waits for the reply
+ * @code: enum proclet_op_code
+ * @method: .
+ * @target: proclet or node
+ * @out_cap: most bytes of result
+ * @hops: times passed on
+ * @from: node that it came from, or that made the reply
+ * @result: of a reply
+ * @payload: .
+ */
+struct op {
+	struct work_item item;
+	struct list_head entry;
+	struct lproc *lproc;
+	struct proclet_token token;
+	bool is_reply;
+	u32 code;
+	u32 method;
+	u64 target;
+	u64 out_cap;
+	u32 hops;
+	u32 from;
+	s64 result;
+	struct payload payload;
+};
+
+/* A native thread that waits for an operation; in lproc.natives by seq. */
+struct native_wait {
+	struct completion done;
+	u32 sent_to;
+	struct op *reply;
+};
+
+/* Where a proclet is that is not here; in lproc.locations by granule. */
+struct location {
+	u64 id;
+	u64 epoch;
+	u64 capacity;	/* at home: of its segment */
+	u32 node;
+};
+
+/**
+ * struct lproc - a logical process's member on a node
+ * @name: .
+ * @run: number of the run
+ * @key: both hashed: its name on the wire
+ * @node: .
+ * @ident: what the other members' must equal
+ * @mm: of the member; compared, never dereferenced
+ * @mapping: of the region
+ * @inode: that has it
+ * @ref: the file, node.lprocs, migrations, messages in work
+ * @entry: in node.lprocs, under node.lprocs_lock
+ * @lock: protects everything from @dying on but what says otherwise
+ * @dying: the member has gone or is going; also under node.lprocs_lock
+ * @users: found by lproc_find(), under node.lprocs_lock
+ * @users_wq: woken when that drops to 0
+ * @lost: members that have died, bit id - 1, not yet told to the manager
+ * @ended: the logical process has ended (@exit_event, @exit_status, @exit_node)
+ * @joining: JOIN answers are still out, from @join_wait
+ * @members: bit set of nodes with a member, bit id - 1
+ * @join_wait: bit set of nodes whose answer is missing
+ * @refused: a node refused us, @reason says why
+ * @members_wq: woken when one of these changes
+ * @segments: struct segment by address; its own lock, entries under RCU
+ * @heap_slots: granules of our slice in use, bits
+ * @stack_slots: the same for thread segments
+ * @presence: pages of the presence table by index; entries stay
+ * @worker_pages: by index; entries stay
+ * @proclets: struct proclet by granule
+ * @ndying: of them in state DYING
+ * @locations: struct location by granule
+ * @next_gen: of the next proclet
+ * @ready: work_items, oldest first
+ * @workers: struct worker by index
+ * @nworkers: of them
+ * @idle: that wait for work
+ * @spawn: workers that the manager should start
+ * @manager_wq: where the manager waits
+ * @park_wq: woken whenever a worker has reported
+ * @park_seq: counts that
+ * @natives: struct native_wait by seq
+ * @pulls: payloads that a peer is reading, by number
+ * @stats: the kernel's part
+ * @moves: migrations at work
+ * @moves_wq: woken when the last has ended
+ */
+struct lproc {
+	char name[PROCLET_NAME_MAX];
+	u64 run;
+	u64 key;
+	struct pnode *node;
+	struct proclet_ident ident;
+	struct mm_struct *mm;
+	struct address_space *mapping;
+	struct inode *inode;
+	struct kref ref;
+	struct list_head entry;
+
+	spinlock_t lock;
+	bool dying;
+	u32 users;
+	wait_queue_head_t users_wq;
+	u32 lost;
+	bool ended;
+	u32 exit_event;
+	s32 exit_status;
+	u32 exit_node;
+	bool joining;
+	u32 members;
+	u32 join_wait;
+	bool refused;
+	char reason[PROCLET_REASON_MAX];
+	wait_queue_head_t members_wq;
+
+	struct maple_tree segments;
+	unsigned long *heap_slots;
+	unsigned long *stack_slots;
+	struct xarray presence;
+	struct xarray worker_pages;
+	struct xarray proclets;
+	u32 ndying;
+	struct xarray locations;
+	u32 next_gen;
+
+	struct list_head ready;
+	struct xarray workers;
+	u32 nworkers;
+	struct list_head idle;
+	u32 spawn;
+	wait_queue_head_t manager_wq;
+	wait_queue_head_t park_wq;
+	u32 park_seq;
+	struct xarray natives;
+	struct xarray pulls;
+	struct proclet_stats stats;
+	atomic_t moves;
+	wait_queue_head_t moves_wq;
+};
+
+static inline u32 node_bit(u32 id)
+{
+	return 1u << (id - 1);
+}
+
+static inline struct proclet_tcb *thread_tcb(struct thread *t)
+{
+	struct page *page = xa_load(&t->seg->pages, 0);
+
+	return page ? page_address(page) : NULL;
+}
+
+/* lproc.c: members and their life */
+int lproc_join(struct file *file, struct proclet_join *join);
+int lproc_members(struct lproc *lproc, struct proclet_members *m);
+int lproc_manage(struct lproc *lproc, struct proclet_manage *m);
+void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node);
+void lproc_release(struct lproc *lproc);
+struct lproc *lproc_find(struct pnode *node, u64 key);
+void lproc_done(struct lproc *lproc);	/* what lproc_find() gave */
+void lproc_put(struct lproc *lproc);
+void lproc_handle_join(struct peer *peer, const struct wire_join *m);
+void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m);
+void lproc_peer_up(struct peer *peer);
+void lproc_peer_down(struct peer *peer);
+void lproc_lost_member(struct lproc *lproc, u32 node);
+
+/* region.c: segments, their pages, what can be mapped */
+int region_init(void);
+void region_exit(void);
+int region_setup(struct lproc *lproc);
+void region_teardown(struct lproc *lproc);
+int region_mmap(struct file *file, struct vm_area_struct *vma);
+struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit);
+int segment_publish(struct segment *seg);
+struct segment *segment_get(struct lproc *lproc, u64 addr);
+void segment_put(struct segment *seg);
+void segment_remove(struct segment *seg);	/* unmap, free pages, forget */
+void segment_hide(struct segment *seg);		/* no access until shown again */
+void segment_show(struct segment *seg);
+void segment_drop_pages(struct segment *seg, u64 from, u64 to);
+struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp);
+u64 heap_slot_alloc(struct lproc *lproc, u64 size);	/* address, 0: none */
+void heap_slot_free(struct lproc *lproc, u64 start, u64 size);
+u64 stack_slot_alloc(struct lproc *lproc);		/* the same */
+void stack_slot_free(struct lproc *lproc, u64 stack);
+int presence_prepare(struct lproc *lproc, u64 id);
+void presence_set(struct lproc *lproc, u64 id, bool here);
+struct page *worker_page(struct lproc *lproc, u32 index);
+
+/* thread.c: thread segments */
+struct thread *thread_create(struct lproc *lproc, u64 stack);	/* not published */
+void thread_free(struct thread *t);	/* if not published */
+struct thread *thread_at(struct lproc *lproc, u64 stack);	/* lproc.lock or RCU */
+int thread_ioctl(struct lproc *lproc, struct proclet_stack *s);
+void thread_hold(struct thread *t, struct proclet *p, enum thread_state state);
+
+/* worker.c: what runs where */
+int worker_ioctl(struct lproc *lproc, struct proclet_work *w);
+void worker_exit_all(struct lproc *lproc);
+void ready_add(struct lproc *lproc, struct work_item *item);	/* lproc.lock */
+int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked);
+void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
+
+/* proclets.c: proclets, home directory */
+void proclet_set_state(struct proclet *p, enum proclet_state state);
+struct proclet *proclet_here(struct lproc *lproc, u64 id);	/* lproc.lock */
+void proclet_put(struct proclet *p);
+struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk);
+void proclet_discard(struct proclet *p);	/* all of it, after ABSENT */
+s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, u64 *id);
+int proclet_free_later(struct proclet *p);	/* lproc.lock; DYING and empty */
+void location_hint(struct lproc *lproc, u64 id, u32 to);
+int proclet_brk(struct lproc *lproc, struct proclet_brk *b);
+u32 location_get(struct lproc *lproc, u64 id, bool *known);	/* lproc.lock */
+void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node);
+void location_lost(struct lproc *lproc, u32 node);
+void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also);
+
+/* op.c: operations and replies on their way */
+struct op *op_alloc(struct lproc *lproc, gfp_t gfp);
+void op_free(struct op *op);
+void op_route(struct op *op);			/* takes it over */
+void op_reply(struct op *op, s64 result, const void *data, u32 len);	/* frees it */
+void op_flush(struct lproc *lproc, struct list_head *ops);	/* route them again */
+int op_submit(struct lproc *lproc, const struct proclet_op *uop,
+	      const struct proclet_token *token, struct op **opp);
+int op_native(struct lproc *lproc, struct proclet_native_op *n);
+void op_lost_node(struct lproc *lproc, u32 node);
+int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len);
+int op_recv_reply(struct lproc *lproc, struct peer *peer,
+		  const struct wire_reply *m, u32 len);
+void op_recv_pulled(struct lproc *lproc, struct peer *peer, u64 pull);
+void op_recv_call_at(struct lproc *lproc, const struct wire_call_at *m);
+void op_pulls_lost(struct lproc *lproc, u32 node);
+void op_tell_caller(struct lproc *lproc, const struct proclet_token *token,
+		    u32 node, u32 hops);
+
+/* payload.c */
+int payload_alloc(struct payload *pl, u32 len);
+void payload_free(struct payload *pl);
+int payload_from_user(struct payload *pl, u64 addr, u32 len);
+int payload_to_user(const struct payload *pl, u64 addr, u32 len);
+void payload_fill(struct payload *pl, const void *data, u32 len);
+void payload_read(const struct payload *pl, void *data, u32 len);
+
+/* migrate_src.c, migrate_dst.c */
+void migrate_request(struct op *op, struct proclet *p);	/* lproc.lock dropped; takes both */
+void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
+		      const struct wire_mig *m);
+void migrate_src_lost(struct lproc *lproc, u32 node);
+void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
+			 const struct wire_prepare *m);
+void migrate_dst_offer(struct lproc *lproc, struct peer *peer,
+		       const struct wire_offer *m);
+void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
+		      const struct wire_mig *m);
+void migrate_dst_lost(struct lproc *lproc, u32 node);
+void migrate_peer_up(struct lproc *lproc, struct peer *peer);
+void migrate_send(struct peer *peer, u32 type, u64 lproc, u64 proclet,
+		  u64 mig, u64 epoch, s32 status, u64 ns);
+
+/* msg.c */
+void *msg_new(struct xport_msg **msg, u32 type, u64 lproc, u32 len);
+int msg_send(struct pnode *node, u32 to, struct xport_msg *msg);
+
+/* dev.c */
+int dev_init(void);
+void dev_exit(void);
+
+/* proc.c's tables of the core */
+void lprocs_show(struct seq_file *m);
+void proclets_show(struct seq_file *m);
+void threads_show(struct seq_file *m);
+
+#endif /* _PROCLET_LPROC_H */

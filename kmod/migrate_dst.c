@@ -1,0 +1,561 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Migration, the destination's side: memory first, then the offer is read, and
+ * with COMMIT the proclet lives here. Whatever happens before, it is dropped.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "lproc.h"
+#include "trace.h"
+
+/**
+ * struct incoming - a proclet on its way to us; proclet.in
+ * @work: what it is about to do: in_prepare(), in_offer(), in_install()
+ * @p: INCOMING
+ * @lproc: .
+ * @peer: the source
+ * @id: of the proclet
+ * @mig: number of the migration, of the source's choice
+ * @epoch: that it has here
+ * @flags: PROCLET_CREATE_*
+ * @npages: announced
+ * @capacity: .
+ * @brk: .
+ * @spare: pages ready for what will come
+ * @blob: the offer
+ * @blob_len: bytes
+ * @blob_ndescs: 0: it came inline
+ * @blob_pages: where it is read to if it did not come inline
+ * @descs: descriptors of what is being read
+ * @rd: the read
+ * @status: of it
+ * @pages: where the proclet's pages are read to
+ * @threads: that come along
+ * @aborted: drop it as soon as no read is on its way, under lproc.lock
+ * @busy: work is queued or a read is on its way, under lproc.lock
+ * @ready: everything is here; waits for COMMIT, under lproc.lock
+ */
+struct incoming {
+	struct work_struct work;
+	struct proclet *p;
+	struct lproc *lproc;
+	struct peer *peer;
+	u64 id;
+	u64 mig;
+	u64 epoch;
+	u64 npages;
+	u64 capacity;
+	u64 brk;
+	u32 flags;
+	struct list_head spare;
+	void *blob;
+	u32 blob_len;
+	u32 blob_ndescs;
+	struct payload blob_pages;
+	struct xport_desc *descs;
+	struct xport_read rd;
+	int status;
+	struct page **pages;
+	struct list_head threads;
+	bool aborted;
+	bool busy;
+	bool ready;
+};
+
+static void in_answer(struct incoming *in, u32 type, s32 status, u64 ns)
+{
+	migrate_send(in->peer, type, in->lproc->key, in->id, in->mig, in->epoch, status,
+		     ns);
+}
+
+static void in_free(struct incoming *in)
+{
+	struct lproc *lproc = in->lproc;
+	struct page *page, *tmp;
+
+	list_for_each_entry_safe(page, tmp, &in->spare, lru) {
+		list_del(&page->lru);
+		put_page(page);
+	}
+	kvfree(in->blob);
+	payload_free(&in->blob_pages);
+	kvfree(in->descs);
+	kvfree(in->pages);
+	peer_put(in->peer);
+	kfree(in);
+	if (atomic_dec_and_test(&lproc->moves))
+		wake_up_all(&lproc->moves_wq);
+	lproc_put(lproc);
+}
+
+/* Nothing of it stays; the source goes on with it. */
+static void in_drop(struct incoming *in, int err)
+{
+	struct lproc *lproc = in->lproc;
+	struct proclet *p = in->p;
+	struct thread *t, *tmp;
+
+	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
+		list_del_init(&t->entry);
+		segment_remove(t->seg);
+	}
+	if (p) {
+		spin_lock(&lproc->lock);
+		p->in = NULL;
+		proclet_set_state(p, PROCLET_ABSENT);
+		spin_unlock(&lproc->lock);
+		proclet_discard(p);
+	}
+	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
+			      MIGRATE_ABORT, 0, err);
+	in_answer(in, WIRE_REFUSE, err, 0);
+	in_free(in);
+}
+
+/* A step is over. False: it was aborted meanwhile, and is gone now. */
+static bool in_step_done(struct incoming *in, bool ready)
+{
+	bool aborted;
+
+	spin_lock(&in->lproc->lock);
+	in->busy = false;
+	aborted = in->aborted || in->lproc->dying;
+	in->ready = ready && !aborted;
+	spin_unlock(&in->lproc->lock);
+	if (aborted)
+		in_drop(in, -ECANCELED);
+	return !aborted;
+}
+
+static int fill_spare(struct incoming *in)
+{
+	struct page *page;
+	u64 i;
+
+	for (i = 0; i < in->npages; i++) {
+		page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY);
+		if (!page)
+			return -ENOMEM;
+		list_add(&page->lru, &in->spare);
+		if (in->aborted)
+			return -ECANCELED;
+		cond_resched();
+	}
+	return 0;
+}
+
+static void in_prepare(struct work_struct *work)
+{
+	struct incoming *in = container_of(work, struct incoming, work);
+	struct lproc *lproc = in->lproc;
+	struct proclet *p;
+	int err;
+
+	p = proclet_alloc(lproc, in->id, in->capacity, in->brk);
+	if (IS_ERR(p)) {
+		in_drop(in, PTR_ERR(p));
+		return;
+	}
+	in->p = p;
+	p->flags = in->flags;
+	p->epoch = in->epoch;
+	p->heap->gone = true;
+	spin_lock(&lproc->lock);
+	proclet_set_state(p, PROCLET_INCOMING);
+	p->in = in;
+	in->busy = true;
+	spin_unlock(&lproc->lock);
+	err = segment_publish(p->heap);
+	if (!err)
+		err = fill_spare(in);
+	if (err)
+		in_drop(in, err);
+	else if (in_step_done(in, false))
+		in_answer(in, WIRE_ACCEPT, 0, 0);
+}
+
+void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
+			 const struct wire_prepare *w)
+{
+	struct incoming *in = kzalloc(sizeof(*in), GFP_KERNEL_ACCOUNT);
+
+	if (!in) {
+		migrate_send(peer, WIRE_REFUSE, lproc->key, le64_to_cpu(w->proclet),
+			     le64_to_cpu(w->mig), 0, -ENOMEM, 0);
+		return;
+	}
+	in->lproc = lproc;
+	kref_get(&lproc->ref);
+	in->peer = peer;
+	kref_get(&peer->ref);
+	in->id = le64_to_cpu(w->proclet);
+	in->mig = le64_to_cpu(w->mig);
+	in->epoch = le64_to_cpu(w->epoch);
+	in->npages = le64_to_cpu(w->npages);
+	in->capacity = le64_to_cpu(w->capacity);
+	in->brk = le64_to_cpu(w->brk);
+	in->flags = le32_to_cpu(w->flags) & PROCLET_CREATE_PINNED;
+	INIT_LIST_HEAD(&in->spare);
+	INIT_LIST_HEAD(&in->threads);
+	atomic_inc(&lproc->moves);
+	/* Allocating may take long: not in the way of other messages. */
+	INIT_WORK(&in->work, in_prepare);
+	queue_work(lproc->node->wq, &in->work);
+}
+
+/* The one that @peer sends us under this number; takes it for a step. */
+static struct incoming *in_find(struct lproc *lproc, struct peer *peer, u64 id, u64 mig)
+{
+	struct proclet *p;
+
+	lockdep_assert_held(&lproc->lock);
+	p = proclet_here(lproc, id);
+	return p && p->in && p->in->peer == peer && p->in->mig == mig ? p->in : NULL;
+}
+
+static void in_read_done(struct xport_read *rd, int status)
+{
+	struct incoming *in = container_of(rd, struct incoming, rd);
+
+	in->status = status;
+	queue_work(in->lproc->node->wq, &in->work);
+}
+
+static int in_read(struct incoming *in, struct page **pages, u32 npages, const void *descs,
+		   u32 ndescs, void (*next)(struct work_struct *work))
+{
+	in->rd.peer = in->peer;
+	in->rd.pages = pages;
+	in->rd.npages = npages;
+	in->rd.descs = descs;
+	in->rd.ndescs = ndescs;
+	in->rd.done = in_read_done;
+	INIT_WORK(&in->work, next);
+	return in->peer->node->ops->read(&in->rd);
+}
+
+/* Everything has arrived. */
+static void in_arrived(struct work_struct *work)
+{
+	struct incoming *in = container_of(work, struct incoming, work);
+
+	if (in->status)
+		in_drop(in, in->status);
+	else if (in_step_done(in, true))
+		in_answer(in, WIRE_READY, 0, 0);
+}
+
+static struct page *take_page(struct incoming *in)
+{
+	struct page *page = list_first_entry_or_null(&in->spare, struct page, lru);
+
+	if (!page)
+		return alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY);
+	list_del(&page->lru);
+	return page;
+}
+
+static int fill_segment(struct incoming *in, struct segment *seg,
+			const struct wire_extent *ext, u32 n, u32 *at)
+{
+	struct page *page;
+	u32 i, j, index;
+	int err;
+
+	for (i = 0; i < n; i++) {
+		for (j = 0; j < le32_to_cpu(ext[i].count); j++) {
+			index = le32_to_cpu(ext[i].first) + j;
+			page = take_page(in);
+			if (!page)
+				return -ENOMEM;
+			err = xa_insert(&seg->pages, index, page, GFP_KERNEL_ACCOUNT);
+			if (err) {
+				put_page(page);
+				return err;
+			}
+			atomic_long_inc(&seg->npages);
+			atomic64_add(PAGE_SIZE, (atomic64_t *)&in->lproc->stats.memory);
+			in->pages[(*at)++] = page;
+		}
+	}
+	return 0;
+}
+
+static int in_thread(struct incoming *in, const struct wire_thread *w)
+{
+	struct thread *t = thread_create(in->lproc, le64_to_cpu(w->stack));
+	int err;
+
+	if (!t)
+		return -ENOMEM;
+	t->seg->gone = true;
+	err = segment_publish(t->seg);
+	if (err) {
+		segment_put(t->seg);
+		return err;
+	}
+	t->state = le32_to_cpu(w->state) ? THREAD_PARKED : THREAD_WAITING;
+	t->seq = le64_to_cpu(w->seq);
+	t->out = le64_to_cpu(w->out);
+	t->out_cap = le64_to_cpu(w->out_cap);
+	t->sent_to = le32_to_cpu(w->sent_to);
+	t->item.proclet = in->p;
+	list_add_tail(&t->entry, &in->threads);
+	return 0;
+}
+
+/* The blob is here: make what it describes, and read the pages. */
+static int in_begin(struct incoming *in)
+{
+	const struct wire_blob *blob = in->blob;
+	const struct wire_extent *exts;
+	const struct wire_thread *wts;
+	const struct wire_seg *segs;
+	u32 i, at = 0, nsegs;
+	struct segment *seg;
+	struct thread *t;
+	const char *why;
+	u64 npages;
+	int err;
+
+	why = wire_check_blob(in->blob, in->blob_len, in->id, in->capacity, &npages);
+	if (why) {
+		pr_warn_ratelimited("proclet: node %u: bad offer from node %u (%s)\n",
+				    in->lproc->node->id, in->peer->id, why);
+		return -EPROTO;
+	}
+	nsegs = le32_to_cpu(blob->nsegs);
+	segs = (const void *)(blob + 1);
+	exts = (const void *)(segs + nsegs);
+	wts = (const void *)(exts + le32_to_cpu(blob->nextents));
+	/* It may have grown since PREPARE. */
+	if (le64_to_cpu(segs[0].limit) > in->p->charged) {
+		err = node_charge(in->lproc->node,
+				  le64_to_cpu(segs[0].limit) - in->p->charged);
+		if (err)
+			return err;
+		in->p->charged = le64_to_cpu(segs[0].limit);
+	}
+	in->p->heap->limit = le64_to_cpu(segs[0].limit);
+	for (i = 0; i + 1 < nsegs; i++) {
+		err = in_thread(in, &wts[i]);
+		if (err)
+			return err;
+	}
+	in->pages = kvmalloc_array(npages, sizeof(*in->pages), GFP_KERNEL_ACCOUNT);
+	if (!in->pages)
+		return -ENOMEM;
+	t = list_entry(&in->threads, struct thread, entry);
+	for (i = 0; i < nsegs; i++) {
+		seg = i ? t->seg : in->p->heap;
+		err = fill_segment(in, seg, exts, le32_to_cpu(segs[i].nextents), &at);
+		if (err)
+			return err;
+		exts += le32_to_cpu(segs[i].nextents);
+		t = list_next_entry(t, entry);
+	}
+	return in_read(in, in->pages, npages, wts + nsegs - 1, le32_to_cpu(blob->ndescs),
+		       in_arrived);
+}
+
+static void in_blob(struct work_struct *work)
+{
+	struct incoming *in = container_of(work, struct incoming, work);
+	int err = in->status;
+
+	if (!err && in->blob_pages.npages)
+		payload_read(&in->blob_pages, in->blob, in->blob_len);
+	if (!err)
+		err = in_begin(in);
+	if (err)
+		in_drop(in, err);
+}
+
+static void in_offer(struct work_struct *work)
+{
+	struct incoming *in = container_of(work, struct incoming, work);
+	int err;
+
+	if (!in->blob_ndescs) {
+		in->status = 0;
+		in_blob(work);
+		return;
+	}
+	err = payload_alloc(&in->blob_pages, in->blob_len);
+	if (!err && !in->blob_pages.npages)
+		err = -EPROTO;
+	if (!err)
+		err = in_read(in, in->blob_pages.pages, in->blob_pages.npages, in->descs,
+			      in->blob_ndescs, in_blob);
+	if (err)
+		in_drop(in, err);
+}
+
+void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire_offer *w)
+{
+	u32 len = le32_to_cpu(w->blob_len), n = le32_to_cpu(w->ndescs);
+	struct xport_desc *descs = NULL;
+	struct incoming *in;
+	void *blob;
+
+	blob = kvmalloc(len, GFP_KERNEL_ACCOUNT);
+	if (blob && !n)
+		memcpy(blob, w + 1, len);
+	if (n) {
+		descs = kvmalloc_array(n, sizeof(*descs), GFP_KERNEL_ACCOUNT);
+		if (descs)
+			memcpy(descs, w + 1, n * sizeof(*descs));
+	}
+	spin_lock(&lproc->lock);
+	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
+	if (in && (in->busy || in->blob || in->aborted))
+		in = NULL;	/* offered twice, or not accepted yet */
+	if (in) {
+		in->busy = true;
+		in->blob = blob;
+		in->blob_len = len;
+		in->descs = descs;
+		in->blob_ndescs = n;
+	}
+	spin_unlock(&lproc->lock);
+	if (!in) {
+		kvfree(blob);
+		kvfree(descs);
+		return;
+	}
+	if (!blob || (n && !descs)) {
+		in_drop(in, -ENOMEM);
+		return;
+	}
+	INIT_WORK(&in->work, in_offer);
+	queue_work(lproc->node->wq, &in->work);
+}
+
+/* The point of no return: it lives here. */
+static void in_commit(struct incoming *in)
+{
+	struct lproc *lproc = in->lproc;
+	struct proclet *p = in->p;
+	ktime_t start = ktime_get();
+	struct proclet_token *callers;
+	struct proclet_tcb *tcb;
+	struct thread *t, *tmp;
+	LIST_HEAD(inbox);
+	u32 n = 0, i;
+	u64 ns;
+
+	segment_show(p->heap);
+	list_for_each_entry(t, &in->threads, entry) {
+		segment_show(t->seg);
+		n++;
+	}
+	callers = kvcalloc(n, sizeof(*callers), GFP_KERNEL | __GFP_NOFAIL);
+	n = 0;
+	spin_lock(&lproc->lock);
+	p->in = NULL;
+	proclet_set_state(p, PROCLET_PRESENT);
+	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
+		tcb = thread_tcb(t);
+		if (tcb)
+			callers[n++] = tcb->caller;
+		list_move_tail(&t->entry, &p->threads);
+		if (t->state == THREAD_PARKED)
+			ready_add(lproc, &t->item);
+	}
+	list_splice_init(&p->inbox, &inbox);
+	lproc->stats.moved_in++;
+	spin_unlock(&lproc->lock);
+	ns = ktime_to_ns(ktime_sub(ktime_get(), start));
+	in_answer(in, WIRE_ACTIVE, 0, ns);
+	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
+			      MIGRATE_INSTALL, ns, 0);
+
+	proclet_announce(lproc, in->id, in->epoch, lproc->node->id, 0);
+	for (i = 0; i < n; i++)
+		if (callers[i].node >= 1 && callers[i].node <= PROCLET_MAX_NODES)
+			op_tell_caller(lproc, &callers[i], lproc->node->id, 0);
+	kvfree(callers);
+	op_flush(lproc, &inbox);
+	/* A node that a thread waits for may have been lost while it moved. */
+	op_lost_node(lproc, 0);
+	in_free(in);
+}
+
+static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_mig *w)
+{
+	u64 id = le64_to_cpu(w->proclet), epoch = le64_to_cpu(w->epoch);
+	struct location *loc;
+	struct proclet *p;
+	bool active;
+
+	spin_lock(&lproc->lock);
+	p = proclet_here(lproc, id);
+	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
+	active = (p && p->state != PROCLET_INCOMING && p->epoch >= epoch) ||
+		 (loc && loc->id == id && loc->epoch >= epoch);
+	spin_unlock(&lproc->lock);
+	migrate_send(peer, WIRE_STATUS, lproc->key, id, le64_to_cpu(w->mig), epoch,
+		     active, 0);
+}
+
+/* Stop it as soon as it is idle. Returns it if that is now. Under the lock. */
+static struct incoming *in_abort(struct incoming *in)
+{
+	in->aborted = true;
+	if (in->busy)
+		return NULL;
+	in->busy = true;
+	return in;
+}
+
+void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
+		      const struct wire_mig *w)
+{
+	struct incoming *in;
+
+	if (type == WIRE_QUERY) {
+		in_query(lproc, peer, w);
+		return;
+	}
+	spin_lock(&lproc->lock);
+	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
+	if (in && type == WIRE_ABORT) {
+		in = in_abort(in);
+	} else if (in && (!in->ready || in->aborted)) {
+		in = NULL;
+	} else if (in) {
+		in->ready = false;
+		in->busy = true;
+	}
+	spin_unlock(&lproc->lock);
+	if (in && type == WIRE_ABORT)
+		in_drop(in, (s32)le32_to_cpu(w->status) < 0 ?
+			(s32)le32_to_cpu(w->status) : -ECANCELED);
+	else if (in)
+		in_commit(in);
+}
+
+/* The member on @node has gone; 0: our own goes. */
+void migrate_dst_lost(struct lproc *lproc, u32 node)
+{
+	struct incoming *in;
+	unsigned long index;
+	struct proclet *p;
+
+	do {
+		in = NULL;
+		spin_lock(&lproc->lock);
+		xa_for_each(&lproc->proclets, index, p) {
+			if (!p->in || p->in->aborted || (node && p->in->peer->id != node))
+				continue;
+			in = in_abort(p->in);
+			if (in)
+				break;
+		}
+		spin_unlock(&lproc->lock);
+		if (in)
+			in_drop(in, -EHOSTUNREACH);
+	} while (in);
+}

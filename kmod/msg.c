@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Messages: made, sent, and given to the part that handles their type. */
+#include <linux/slab.h>
+
+#include "lproc.h"
+
+/* A zeroed message with its header filled in; returns where it begins. */
+void *msg_new(struct xport_msg **msgp, u32 type, u64 lproc, u32 len)
+{
+	struct xport_msg *msg = xport_msg_alloc(len, GFP_KERNEL);
+	struct wire_hdr *hdr;
+
+	if (!msg)
+		return NULL;
+	hdr = (struct wire_hdr *)msg->data;
+	memset(hdr, 0, len);
+	hdr->type = cpu_to_le16(type);
+	hdr->len = cpu_to_le32(len);
+	hdr->lproc = cpu_to_le64(lproc);
+	*msgp = msg;
+	return hdr;
+}
+
+int msg_send(struct pnode *node, u32 to, struct xport_msg *msg)
+{
+	struct peer *peer = peer_get(node, to);
+	int err;
+
+	if (!peer) {
+		kfree(msg);
+		return -ENOTCONN;
+	}
+	err = node->ops->send(peer, msg);
+	peer_put(peer);
+	return err;
+}
+
+/* The sender believes that we have a member: tell those who wait for one. */
+static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
+{
+	const struct wire_prepare *prep = (const void *)hdr;
+	const struct wire_mig *mig = (const void *)hdr;
+	struct xport_msg *msg;
+	struct wire_leave *leave;
+
+	switch (le16_to_cpu(hdr->type)) {
+	case WIRE_PREPARE:
+		migrate_send(peer, WIRE_REFUSE, le64_to_cpu(hdr->lproc),
+			     le64_to_cpu(prep->proclet), le64_to_cpu(prep->mig), 0,
+			     -EHOSTUNREACH, 0);
+		break;
+	case WIRE_QUERY:
+		migrate_send(peer, WIRE_STATUS, le64_to_cpu(hdr->lproc),
+			     le64_to_cpu(mig->proclet), le64_to_cpu(mig->mig), 0,
+			     -ENOENT, 0);
+		break;
+	case WIRE_OP:
+	case WIRE_OFFER:
+	case WIRE_COMMIT:
+		leave = msg_new(&msg, WIRE_LEAVE, le64_to_cpu(hdr->lproc),
+				sizeof(*leave));
+		if (leave)
+			msg_send(peer->node, peer->id, msg);
+		break;
+	}
+}
+
+static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data, u32 len)
+{
+	const struct wire_hdr *hdr = data;
+	const struct wire_moved *moved = data;
+	const struct wire_exit *leave = data;
+	u32 type = le16_to_cpu(hdr->type);
+
+	switch (type) {
+	case WIRE_LEAVE:
+		lproc_lost_member(lproc, peer->id);
+		return 0;
+	case WIRE_EXIT:
+		lproc_exit(lproc, PROCLET_EVENT_EXIT, le32_to_cpu(leave->status),
+			   le32_to_cpu(leave->node));
+		return 0;
+	case WIRE_OP:
+		return op_recv(lproc, peer, data, len);
+	case WIRE_REPLY:
+		return op_recv_reply(lproc, peer, data, len);
+	case WIRE_PULLED:
+		op_recv_pulled(lproc, peer,
+			       le64_to_cpu(((const struct wire_pulled *)data)->pull));
+		return 0;
+	case WIRE_CALL_AT:
+		op_recv_call_at(lproc, data);
+		return 0;
+	case WIRE_MOVED:
+		location_set(lproc, le64_to_cpu(moved->proclet),
+			     le64_to_cpu(moved->epoch), le32_to_cpu(moved->node));
+		return 0;
+	case WIRE_STACK_FREE:
+		stack_slot_free(lproc, le64_to_cpu(((const struct wire_stack_free *)
+						    data)->stack));
+		return 0;
+	case WIRE_PREPARE:
+		migrate_dst_prepare(lproc, peer, data);
+		return 0;
+	case WIRE_OFFER:
+		migrate_dst_offer(lproc, peer, data);
+		return 0;
+	case WIRE_COMMIT:
+	case WIRE_ABORT:
+	case WIRE_QUERY:
+		migrate_dst_recv(lproc, peer, type, data);
+		return 0;
+	case WIRE_ACCEPT:
+	case WIRE_REFUSE:
+	case WIRE_READY:
+	case WIRE_ACTIVE:
+	case WIRE_STATUS:
+		migrate_src_recv(lproc, peer, type, data);
+		return 0;
+	default:
+		return -EPROTO;
+	}
+}
+
+int xport_recv(struct peer *peer, const void *data, u32 len)
+{
+	const struct wire_hdr *hdr = data;
+	const char *why = wire_check(data, len);
+	struct lproc *lproc;
+	int err;
+
+	if (why) {
+		pr_warn_ratelimited("proclet: node %s: bad message from peer %s (%s), dropping the connection\n",
+				    peer->node->name, peer->name, why);
+		return -EPROTO;
+	}
+	switch (le16_to_cpu(hdr->type)) {
+	case WIRE_JOIN:
+		lproc_handle_join(peer, data);
+		return 0;
+	case WIRE_JOIN_ACK:
+		lproc_handle_join_ack(peer, data);
+		return 0;
+	}
+	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc));
+	if (!lproc) {
+		msg_no_member(peer, hdr);
+		return 0;
+	}
+	err = msg_dispatch(lproc, peer, data, len);
+	lproc_done(lproc);
+	return err == -EPROTO ? err : 0;
+}
+
+void xport_peer_up(struct peer *peer, u64 incarnation)
+{
+	peer_set_up(peer, incarnation);
+	lproc_peer_up(peer);
+}
+
+void xport_peer_down(struct peer *peer)
+{
+	peer_set_down(peer);
+	lproc_peer_down(peer);
+}

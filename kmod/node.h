@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Nodes of this kernel and the peers that each is configured with. */
+#ifndef _PROCLET_NODE_H
+#define _PROCLET_NODE_H
+
+#include <linux/atomic.h>
+#include <linux/device.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/socket.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <linux/xarray.h>
+
+#include "xport.h"
+
+#define NODE_NAME_MAX 64
+
+/**
+ * struct pnode - a node: this machine's place in the cluster
+ * @name: its directory in configfs and sysfs
+ * @id: 1..PROCLET_MAX_NODES, 0: not set; does not change while enabled
+ * @ops: its transport
+ * @addr: where it listens (transport rdma): AF_INET or AF_INET6 with port
+ * @incarnation: random, not 0, anew each time the node is enabled
+ * @budget: bytes that proclets on it may reserve
+ * @reserved: bytes that they have reserved
+ * @enabled: members can join; written under @lock and @lprocs_lock
+ * @ref: configfs, each lproc, each peer
+ * @entry: in the list of nodes that use their id, under nodes_lock
+ * @lock: protects @id, @ops, @addr and each peer's @started, and all changes of
+ *        @enabled and @peers. Held while the transport starts and stops things,
+ *        so its callbacks must not take it
+ * @peers: struct peer by id (peers without an id are not in it); read under RCU
+ *         or @lock
+ * @lprocs_lock: protects @lprocs
+ * @lprocs: struct lproc, members on this node; see node_join()
+ * @wq: for what must not run in a transport's callback; there while enabled
+ * @dev: in /sys/class/proclet, from sysfs_node_add() to sysfs_node_del()
+ * @xport: the transport's state
+ */
+struct pnode {
+	char name[NODE_NAME_MAX];
+	u32 id;
+	const struct xport_ops *ops;
+	struct sockaddr_storage addr;
+	u64 incarnation;
+	atomic64_t budget;
+	atomic64_t reserved;
+	bool enabled;
+	struct kref ref;
+	struct list_head entry;
+	struct mutex lock;		/* configuration, start and stop */
+	struct xarray peers;
+	spinlock_t lprocs_lock;		/* of @lprocs */
+	struct list_head lprocs;
+	struct workqueue_struct *wq;
+	struct device *dev;
+	void *xport;
+};
+
+/**
+ * struct peer - another node, as this one knows it
+ * @node: whose peer it is; a reference
+ * @id: its id
+ * @name: its directory in configfs
+ * @addr: where it listens (transport rdma)
+ * @up: connected; set and cleared by xport_peer_up() and xport_peer_down()
+ * @incarnation: of the peer, when last connected
+ * @ref: configfs, whoever found it with peer_get()
+ * @started: the transport works for it; under the node's lock
+ * @error: why the last attempt to connect failed, see peer_set_error()
+ * @wait: woken when @up changes
+ * @msgs_in, @msgs_out, @bytes_in, @bytes_out: counted by the transport
+ * @connects, @disconnects: since it was configured
+ * @xport: the transport's state
+ */
+struct peer {
+	struct pnode *node;
+	u32 id;
+	char name[NODE_NAME_MAX];
+	struct sockaddr_storage addr;
+	bool up;
+	u64 incarnation;
+	struct kref ref;
+	bool started;
+	int error;
+	wait_queue_head_t wait;
+	atomic64_t msgs_in;
+	atomic64_t msgs_out;
+	atomic64_t bytes_in;
+	atomic64_t bytes_out;
+	atomic64_t connects;
+	atomic64_t disconnects;
+	struct rcu_head rcu;
+	void *xport;
+};
+
+#define PROCLET_DEFAULT_PORT	7471
+
+/* node.c */
+struct pnode *node_create(const char *name);	/* disabled, id 0; NULL: no memory */
+void node_put(struct pnode *node);
+int node_enable(struct pnode *node);	/* -EINVAL no id, -EEXIST id in use, transport's errors */
+int node_disable(struct pnode *node);	/* -EBUSY: it has members */
+bool node_needs_addr(const struct pnode *node);
+struct pnode *node_find(u32 id);	/* enabled; 0: the only one; takes a reference.
+					 * ERR_PTR: -ENODEV, -EINVAL several and @id is 0
+					 */
+struct pnode *node_by_id_local(u32 id);	/* for the loop transport; takes a reference; NULL:
+					 * none. From before node_start to after node_stop
+					 */
+void nodes_for_each(void (*fn)(struct pnode *node, void *arg), void *arg);
+int node_join(struct pnode *node, struct list_head *entry);	/* -ENODEV not enabled */
+void node_leave(struct pnode *node, struct list_head *entry);
+u32 node_peers(struct pnode *node, bool up);	/* with an id; only those that are up */
+int node_charge(struct pnode *node, s64 bytes);	/* -ENOMEM over budget; negative: give back */
+
+struct peer *peer_create(struct pnode *node, const char *name);	/* not started, id 0 */
+int peer_set_id(struct peer *peer, u32 id);	/* -EEXIST, -EBUSY started, transport's errors */
+int peer_set_addr(struct peer *peer, const struct sockaddr_storage *addr);	/* the same */
+void peer_remove(struct peer *peer);	/* stops it, then drops configfs' reference */
+struct peer *peer_get(struct pnode *node, u32 id);	/* NULL: unknown */
+void peer_put(struct peer *peer);
+const char *peer_why_down(struct peer *peer);	/* NULL: it is up */
+
+/* For xport_peer_up() and xport_peer_down(): what other parts see of it. */
+void peer_set_up(struct peer *peer, u64 incarnation);
+void peer_set_down(struct peer *peer);
+/* For the transports, optional, in any context: an attempt to connect failed. */
+void peer_set_error(struct peer *peer, int err);
+
+/* config.c, sysfs.c, proc.c */
+int config_init(void);
+void config_exit(void);
+int sysfs_init(void);
+void sysfs_exit(void);
+int sysfs_node_add(struct pnode *node);
+void sysfs_node_del(struct pnode *node);
+void sysfs_peers_changed(struct pnode *node);	/* wakes who polls peers_up; sleeps */
+int proc_init(void);
+void proc_exit(void);
+
+/* lproc.c */
+u32 lproc_count(struct pnode *node);	/* members on it */
+u64 node_proclets(struct pnode *node);	/* that are here, of all members */
+
+#endif /* _PROCLET_NODE_H */

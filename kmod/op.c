@@ -1,0 +1,758 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Operations and their replies on the way to where they belong. Each is one
+ * struct op with one owner at a time: op_route() hands it to a proclet here, to
+ * a waiting thread, or to the next node. Requests and replies are routed alike,
+ * by the proclet they are for.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "lproc.h"
+#include "trace.h"
+
+struct op *op_alloc(struct lproc *lproc, gfp_t gfp)
+{
+	struct op *op = kzalloc(sizeof(*op), gfp);
+
+	if (!op)
+		return NULL;
+	op->lproc = lproc;
+	kref_get(&lproc->ref);
+	INIT_LIST_HEAD(&op->item.entry);
+	INIT_LIST_HEAD(&op->entry);
+	op->item.is_call = true;
+	op->from = lproc->node->id;
+	return op;
+}
+
+void op_free(struct op *op)
+{
+	struct lproc *lproc = op->lproc;
+
+	payload_free(&op->payload);
+	kfree(op);
+	lproc_put(lproc);
+}
+
+/* Answer @op, which becomes its own reply. */
+void op_reply(struct op *op, s64 result, const void *data, u32 len)
+{
+	len = min_t(u64, len, op->out_cap);
+	payload_free(&op->payload);
+	if (len) {
+		if (payload_alloc(&op->payload, len))
+			result = -ENOMEM;
+		else
+			payload_fill(&op->payload, data, len);
+	}
+	op->is_reply = true;
+	op->result = result;
+	op->hops = 0;
+	op->from = op->lproc->node->id;
+	op_route(op);
+}
+
+static void op_fail(struct op *op, int err)
+{
+	if (op->is_reply)
+		op_free(op);	/* its caller is no more */
+	else
+		op_reply(op, err, NULL, 0);
+}
+
+void op_flush(struct lproc *lproc, struct list_head *ops)
+{
+	struct op *op, *tmp;
+
+	list_for_each_entry_safe(op, tmp, ops, entry) {
+		list_del_init(&op->entry);
+		op_route(op);
+	}
+}
+
+/* The operation with @token is with @node now; its waiter must know. */
+void op_tell_caller(struct lproc *lproc, const struct proclet_token *token,
+		    u32 node, u32 hops)
+{
+	u32 self = lproc->node->id, to = token->node;
+	struct wire_call_at *m;
+	struct xport_msg *msg;
+	struct native_wait *w;
+	struct proclet *p;
+	struct thread *t;
+	bool known;
+
+	spin_lock(&lproc->lock);
+	if (!token->proclet && to == self) {
+		w = xa_load(&lproc->natives, token->seq);
+		if (w)
+			w->sent_to = node;
+		goto here;
+	}
+	p = token->proclet ? proclet_here(lproc, token->proclet) : NULL;
+	if (p) {
+		t = thread_at(lproc, token->stack);
+		if (t && t->state == THREAD_WAITING && t->item.proclet == p &&
+		    t->seq == token->seq)
+			t->sent_to = node;
+		goto here;
+	}
+	if (token->proclet)
+		to = location_get(lproc, token->proclet, &known);
+	spin_unlock(&lproc->lock);
+	if (to == self || hops >= WIRE_HOPS_MAX)
+		return;
+	m = msg_new(&msg, WIRE_CALL_AT, lproc->key, sizeof(*m));
+	if (!m)
+		return;
+	m->token.proclet = cpu_to_le64(token->proclet);
+	m->token.stack = cpu_to_le64(token->stack);
+	m->token.seq = cpu_to_le64(token->seq);
+	m->token.node = cpu_to_le32(token->node);
+	m->node = cpu_to_le32(node);
+	m->hops = cpu_to_le32(hops + 1);
+	msg_send(lproc->node, to, msg);
+	return;
+here:
+	spin_unlock(&lproc->lock);
+}
+
+static void token_from_wire(struct proclet_token *token, const struct wire_token *w)
+{
+	token->proclet = le64_to_cpu(w->proclet);
+	token->stack = le64_to_cpu(w->stack);
+	token->seq = le64_to_cpu(w->seq);
+	token->node = le32_to_cpu(w->node);
+	token->reserved = 0;
+}
+
+static void token_to_wire(struct wire_token *w, const struct proclet_token *token)
+{
+	w->proclet = cpu_to_le64(token->proclet);
+	w->stack = cpu_to_le64(token->stack);
+	w->seq = cpu_to_le64(token->seq);
+	w->node = cpu_to_le32(token->node);
+}
+
+void op_recv_call_at(struct lproc *lproc, const struct wire_call_at *m)
+{
+	struct proclet_token token;
+
+	token_from_wire(&token, &m->token);
+	op_tell_caller(lproc, &token, le32_to_cpu(m->node), le32_to_cpu(m->hops));
+}
+
+/*
+ * A payload that a peer is reading from our pages. In lproc.pulls until the
+ * peer says that it is done, or is lost.
+ */
+struct pull {
+	struct work_struct work;
+	struct lproc *lproc;
+	struct peer *peer;
+	u32 number;
+	struct xport_mem mem;
+	struct payload payload;
+};
+
+static void pull_end(struct work_struct *work)
+{
+	struct pull *pull = container_of(work, struct pull, work);
+
+	pull->peer->node->ops->unexpose(&pull->mem);
+	payload_free(&pull->payload);
+	peer_put(pull->peer);
+	lproc_put(pull->lproc);
+	kfree(pull);
+}
+
+static int pull_begin(struct op *op, struct peer *peer, struct pull **pullp)
+{
+	struct lproc *lproc = op->lproc;
+	struct pull *pull;
+	int err;
+
+	pull = kzalloc(sizeof(*pull), GFP_KERNEL_ACCOUNT);
+	if (!pull)
+		return -ENOMEM;
+	INIT_WORK(&pull->work, pull_end);
+	err = peer->node->ops->expose(peer, op->payload.pages, op->payload.npages,
+				      &pull->mem);
+	if (err)
+		goto free;
+	pull->lproc = lproc;
+	kref_get(&lproc->ref);
+	pull->peer = peer;
+	kref_get(&peer->ref);
+	pull->payload = op->payload;
+	memset(&op->payload, 0, sizeof(op->payload));
+	*pullp = pull;
+	if (pull->mem.ndescs > WIRE_DESCS_MAX)
+		err = -EMSGSIZE;
+	else
+		err = xa_alloc(&lproc->pulls, &pull->number, pull, xa_limit_32b,
+			       GFP_KERNEL_ACCOUNT);
+	if (err)
+		queue_work(lproc->node->wq, &pull->work);
+	return err;
+free:
+	kfree(pull);
+	return err;
+}
+
+void op_recv_pulled(struct lproc *lproc, struct peer *peer, u64 number)
+{
+	struct pull *pull = xa_load(&lproc->pulls, number);
+
+	if (number > U32_MAX || !pull || pull->peer != peer)
+		return;
+	if (xa_cmpxchg(&lproc->pulls, number, pull, NULL, GFP_KERNEL) == pull)
+		queue_work(lproc->node->wq, &pull->work);
+}
+
+void op_pulls_lost(struct lproc *lproc, u32 node)
+{
+	unsigned long number;
+	struct pull *pull;
+
+	xa_for_each(&lproc->pulls, number, pull) {
+		if (node && pull->peer->id != node)
+			continue;
+		if (xa_cmpxchg(&lproc->pulls, number, pull, NULL, GFP_KERNEL) == pull)
+			queue_work(lproc->node->wq, &pull->work);
+	}
+}
+
+static void fill_payload(struct wire_payload *pl, u32 len, struct op *op,
+			 struct pull *pull)
+{
+	pl->len = cpu_to_le32(len);
+	if (pull) {
+		pl->ndescs = cpu_to_le32(pull->mem.ndescs);
+		pl->pull = cpu_to_le64(pull->number);
+		memcpy(pl + 1, pull->mem.descs,
+		       pull->mem.ndescs * sizeof(struct wire_desc));
+	} else {
+		payload_read(&op->payload, pl + 1, len);
+	}
+}
+
+static int op_transmit(struct op *op, struct peer *peer)
+{
+	struct lproc *lproc = op->lproc;
+	u32 len = op->payload.len, tail = len;
+	struct pull *pull = NULL;
+	struct wire_reply *reply;
+	struct xport_msg *msg;
+	struct wire_op *req;
+	int err;
+
+	if (op->payload.npages) {
+		err = pull_begin(op, peer, &pull);
+		if (err)
+			return err;
+		tail = pull->mem.ndescs * sizeof(struct wire_desc);
+	}
+	if (op->is_reply) {
+		reply = msg_new(&msg, WIRE_REPLY, lproc->key, sizeof(*reply) + tail);
+		if (!reply)
+			goto nomem;
+		token_to_wire(&reply->token, &op->token);
+		reply->result = cpu_to_le64(op->result);
+		reply->hops = cpu_to_le32(op->hops);
+		reply->from = cpu_to_le32(op->from);
+		fill_payload(&reply->payload, len, op, pull);
+	} else {
+		req = msg_new(&msg, WIRE_OP, lproc->key, sizeof(*req) + tail);
+		if (!req)
+			goto nomem;
+		req->op = cpu_to_le32(op->code);
+		req->method = cpu_to_le32(op->method);
+		req->target = cpu_to_le64(op->target);
+		token_to_wire(&req->token, &op->token);
+		req->out_cap = cpu_to_le64(op->out_cap);
+		req->hops = cpu_to_le32(op->hops);
+		fill_payload(&req->payload, len, op, pull);
+	}
+	err = peer->node->ops->send(peer, msg);
+	if (err && pull)
+		op_recv_pulled(lproc, peer, pull->number);
+	return err;
+nomem:
+	if (pull)
+		op_recv_pulled(lproc, peer, pull->number);
+	return -ENOMEM;
+}
+
+/* Pass @op on to @node. */
+static void op_send(struct op *op, u32 node)
+{
+	struct lproc *lproc = op->lproc;
+	struct peer *peer = NULL;
+	int err = -EHOSTUNREACH;
+
+	if (op->from != lproc->node->id)
+		op->hops++;
+	if (op->hops >= WIRE_HOPS_MAX || node > PROCLET_MAX_NODES)
+		goto fail;
+	spin_lock(&lproc->lock);
+	if (!(lproc->members & node_bit(node))) {
+		spin_unlock(&lproc->lock);
+		goto fail;
+	}
+	if (op->hops)
+		lproc->stats.forwarded++;
+	else if (!op->is_reply && op->code == PROCLET_OP_CALL)
+		lproc->stats.calls_remote++;
+	spin_unlock(&lproc->lock);
+
+	peer = peer_get(lproc->node, node);
+	if (!peer)
+		goto fail;
+	/* Before sending: the node may be lost right after. */
+	if (!op->is_reply)
+		op_tell_caller(lproc, &op->token, node, 0);
+	err = op_transmit(op, peer);
+	if (err && err != -ENOTCONN && op->is_reply && op->payload.len) {
+		/* Rather no bytes than a caller that waits for ever. */
+		payload_free(&op->payload);
+		op->result = err;
+		err = op_transmit(op, peer);
+	}
+	peer_put(peer);
+	if (!err) {
+		op_free(op);
+		return;
+	}
+	if (err == -ENOTCONN)
+		err = -EHOSTUNREACH;
+fail:
+	op_fail(op, err);
+}
+
+static void op_stats(struct op *op)
+{
+	struct lproc *lproc = op->lproc;
+	struct proclet_stats stats;
+	unsigned long index;
+	struct worker *w;
+
+	spin_lock(&lproc->lock);
+	stats = lproc->stats;
+	stats.workers = lproc->nworkers;
+	xa_for_each(&lproc->workers, index, w)
+		stats.calls_local += READ_ONCE(w->shared->calls_local);
+	spin_unlock(&lproc->lock);
+	op_reply(op, 0, &stats, sizeof(stats));
+}
+
+static void op_create(struct op *op)
+{
+	struct proclet_create_args args;
+	s64 result = -EINVAL;
+	u64 id = 0;
+
+	if (op->payload.len == sizeof(args)) {
+		payload_read(&op->payload, &args, sizeof(args));
+		result = proclet_create(op->lproc, &args, &id);
+	}
+	op_reply(op, result, &id, result ? 0 : sizeof(id));
+}
+
+static void op_at_node(struct op *op)
+{
+	if (op->target != op->lproc->node->id)
+		op_send(op, op->target);
+	else if (op->code == PROCLET_OP_CREATE)
+		op_create(op);
+	else
+		op_stats(op);
+}
+
+static void native_reply(struct op *op)
+{
+	struct lproc *lproc = op->lproc;
+	struct native_wait *w;
+
+	spin_lock(&lproc->lock);
+	w = xa_load(&lproc->natives, op->token.seq);
+	if (w && !w->reply) {
+		w->reply = op;
+		complete(&w->done);
+		op = NULL;
+	}
+	spin_unlock(&lproc->lock);
+	if (op)
+		op_free(op);
+}
+
+/* A reply for a thread of @p; false: nobody waits for it. */
+static bool thread_reply(struct proclet *p, struct op *op)
+{
+	struct thread *t = thread_at(p->lproc, op->token.stack);
+
+	if (!t || t->state != THREAD_WAITING || t->item.proclet != p ||
+	    t->seq != op->token.seq)
+		return false;
+	t->reply = op;
+	t->state = THREAD_REPLIED;
+	ready_add(p->lproc, &t->item);
+	return true;
+}
+
+/* @p is PRESENT or DYING. Drops lproc.lock. */
+static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->lock)
+{
+	struct lproc *lproc = p->lproc;
+
+	if (op->is_reply) {
+		bool taken = thread_reply(p, op);
+
+		spin_unlock(&lproc->lock);
+		if (!taken)
+			op_free(op);
+		return;
+	}
+	if (p->state == PROCLET_DYING) {
+		spin_unlock(&lproc->lock);
+		op_reply(op, -ESTALE, NULL, 0);
+		return;
+	}
+	switch (op->code) {
+	case PROCLET_OP_CALL:
+		op->item.proclet = p;
+		if (op->token.node == lproc->node->id)
+			lproc->stats.calls_kernel++;
+		ready_add(lproc, &op->item);
+		spin_unlock(&lproc->lock);
+		return;
+	case PROCLET_OP_DESTROY:
+		proclet_set_state(p, PROCLET_DYING);
+		refcount_inc(&p->ref);
+		spin_unlock(&lproc->lock);
+		worker_drain(p);
+		proclet_put(p);
+		op_reply(op, 0, NULL, 0);
+		return;
+	default:	/* PROCLET_OP_MIGRATE, as op_check() and wire_check() know */
+		refcount_inc(&p->ref);
+		spin_unlock(&lproc->lock);
+		migrate_request(op, p);
+	}
+}
+
+void op_route(struct op *op)
+{
+	struct lproc *lproc = op->lproc;
+	u32 self = lproc->node->id, node;
+	struct proclet *p;
+	bool known;
+	u64 id;
+
+	if (!op->is_reply && (op->code == PROCLET_OP_CREATE ||
+			      op->code == PROCLET_OP_STATS)) {
+		op_at_node(op);
+		return;
+	}
+	if (op->is_reply && !op->token.proclet) {
+		if (op->token.node == self)
+			native_reply(op);
+		else
+			op_send(op, op->token.node);
+		return;
+	}
+	id = op->is_reply ? op->token.proclet : op->target;
+
+	spin_lock(&lproc->lock);
+	if (lproc->dying) {
+		spin_unlock(&lproc->lock);
+		op_free(op);
+		return;
+	}
+	p = proclet_here(lproc, id);
+	if (!p) {
+		node = location_get(lproc, id, &known);
+		spin_unlock(&lproc->lock);
+		if (node == self) {
+			op_fail(op, -ESTALE);
+			return;
+		}
+		if (known && op->from != self)
+			location_hint(lproc, id, op->from);
+		op_send(op, node);
+		return;
+	}
+	if (!op->is_reply && op->code == PROCLET_OP_LOCATE) {
+		bool gone = p->state == PROCLET_DYING;
+
+		spin_unlock(&lproc->lock);
+		op_reply(op, gone ? -ESTALE : self, NULL, 0);
+		return;
+	}
+	if (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) {
+		op_deliver(op, p);
+		return;
+	}
+	if (p->state == PROCLET_INDOUBT && !op->is_reply) {
+		spin_unlock(&lproc->lock);
+		op_fail(op, -EHOSTUNREACH);
+		return;
+	}
+	list_add_tail(&op->entry, &p->inbox);
+	spin_unlock(&lproc->lock);
+}
+
+static int op_check(const struct proclet_op *uop)
+{
+	switch (uop->op) {
+	case PROCLET_OP_CALL:
+	case PROCLET_OP_DESTROY:
+	case PROCLET_OP_LOCATE:
+	case PROCLET_OP_MIGRATE:
+		if (!wire_id_ok(uop->target))
+			return -ESTALE;
+		break;
+	case PROCLET_OP_CREATE:
+	case PROCLET_OP_STATS:
+		if (uop->target > PROCLET_MAX_NODES)
+			return -EHOSTUNREACH;
+		break;
+	default:
+		return -EINVAL;
+	}
+	if (uop->in_len > PROCLET_PAYLOAD_MAX || uop->out_cap > PROCLET_PAYLOAD_MAX)
+		return -EMSGSIZE;
+	if (uop->op == PROCLET_OP_MIGRATE &&
+	    uop->in_len != sizeof(struct proclet_migrate_args))
+		return -EINVAL;
+	return 0;
+}
+
+/* Make an op of what the program asked for. */
+int op_submit(struct lproc *lproc, const struct proclet_op *uop,
+	      const struct proclet_token *token, struct op **opp)
+{
+	struct op *op;
+	int err;
+
+	err = op_check(uop);
+	if (err)
+		return err;
+	op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
+	if (!op)
+		return -ENOMEM;
+	op->code = uop->op;
+	op->method = uop->method;
+	op->target = uop->target;
+	if (!op->target)
+		op->target = lproc->node->id;
+	op->out_cap = uop->out_cap;
+	op->token = *token;
+	err = payload_from_user(&op->payload, uop->in, uop->in_len);
+	if (err) {
+		op_free(op);
+		return err;
+	}
+	*opp = op;
+	return 0;
+}
+
+int op_native(struct lproc *lproc, struct proclet_native_op *n)
+{
+	struct proclet_token token = { .node = lproc->node->id };
+	struct native_wait w = {};
+	struct op *op;
+	u32 len, seq;
+	int err;
+
+	if (n->reserved || n->op.seq)
+		return -EINVAL;
+	init_completion(&w.done);
+	err = xa_alloc(&lproc->natives, &seq, &w, XA_LIMIT(1, U32_MAX), GFP_KERNEL);
+	if (err)
+		return err;
+	token.seq = seq;
+	err = op_submit(lproc, &n->op, &token, &op);
+	if (!err) {
+		op_route(op);
+		err = wait_for_completion_killable(&w.done);
+	}
+	spin_lock(&lproc->lock);
+	xa_erase(&lproc->natives, seq);
+	spin_unlock(&lproc->lock);
+	if (!w.reply)
+		return err ? err : -ESHUTDOWN;
+	if (!err) {
+		n->result = w.reply->result;
+		len = min_t(u64, w.reply->payload.len, n->op.out_cap);
+		err = payload_to_user(&w.reply->payload, n->op.out, len);
+	}
+	op_free(w.reply);
+	return err;
+}
+
+/* Find a waiter whose operation was lost, and take over telling it. */
+static bool lost_waiter(struct lproc *lproc, u32 node, struct proclet_token *token)
+{
+	u32 alive = lproc->members | node_bit(lproc->node->id);
+	struct native_wait *w;
+	unsigned long index;
+	struct proclet *p;
+	struct thread *t;
+
+	lockdep_assert_held(&lproc->lock);
+	memset(token, 0, sizeof(*token));
+	token->node = lproc->node->id;
+	xa_for_each(&lproc->natives, index, w) {
+		if (!w->sent_to || (node ? w->sent_to != node :
+				    !!(alive & node_bit(w->sent_to))))
+			continue;
+		w->sent_to = 0;
+		token->seq = index;
+		return true;
+	}
+	xa_for_each(&lproc->proclets, index, p) {
+		list_for_each_entry(t, &p->threads, entry) {
+			if (t->state != THREAD_WAITING || !t->sent_to ||
+			    (node ? t->sent_to != node :
+			     !!(alive & node_bit(t->sent_to))))
+				continue;
+			t->sent_to = 0;
+			token->proclet = p->id;
+			token->stack = t->seg->start;
+			token->seq = t->seq;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Operations that are with @node (0: with any that is no member) have no reply. */
+void op_lost_node(struct lproc *lproc, u32 node)
+{
+	bool found;
+	struct op *op;
+
+	do {
+		op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+		op->is_reply = true;
+		op->result = -ECONNRESET;
+		spin_lock(&lproc->lock);
+		found = lost_waiter(lproc, node, &op->token);
+		spin_unlock(&lproc->lock);
+		if (found)
+			op_route(op);
+		else
+			op_free(op);
+	} while (found);
+}
+
+/* A payload that we read from a peer's pages. */
+struct pulling {
+	struct xport_read rd;
+	struct op *op;
+	__le64 number;
+	struct xport_desc descs[];
+};
+
+static void pulling_done(struct xport_read *rd, int status)
+{
+	struct pulling *in = container_of(rd, struct pulling, rd);
+	struct op *op = in->op;
+	struct lproc *lproc = op->lproc;
+	struct wire_pulled *m;
+	struct xport_msg *msg;
+
+	m = msg_new(&msg, WIRE_PULLED, lproc->key, sizeof(*m));
+	if (m) {
+		m->pull = in->number;
+		msg_send(lproc->node, rd->peer->id, msg);
+	}
+	peer_put(rd->peer);
+	kfree(in);
+	if (status)
+		op_fail(op, status == -ECONNRESET ? -EHOSTUNREACH : -EIO);
+	else
+		op_route(op);
+}
+
+/* Get the payload, then route @op. An error means: the message was bad. */
+static int op_receive(struct op *op, struct peer *peer, const struct wire_payload *pl)
+{
+	u32 len = le32_to_cpu(pl->len), n = le32_to_cpu(pl->ndescs);
+	struct pulling *in;
+	int err;
+
+	op->from = peer->id;
+	err = payload_alloc(&op->payload, len);
+	if (err)
+		goto fail;
+	if (!n) {
+		payload_fill(&op->payload, pl + 1, len);
+		op_route(op);
+		return 0;
+	}
+	if (!op->payload.npages) {
+		op_free(op);
+		return -EPROTO;
+	}
+	in = kzalloc(struct_size(in, descs, n), GFP_KERNEL);
+	if (!in) {
+		err = -ENOMEM;
+		goto fail;
+	}
+	memcpy(in->descs, pl + 1, n * sizeof(in->descs[0]));
+	in->op = op;
+	in->number = pl->pull;
+	in->rd.peer = peer;
+	in->rd.pages = op->payload.pages;
+	in->rd.npages = op->payload.npages;
+	in->rd.descs = in->descs;
+	in->rd.ndescs = n;
+	in->rd.done = pulling_done;
+	kref_get(&peer->ref);
+	err = peer->node->ops->read(&in->rd);
+	if (!err)
+		return 0;
+	peer_put(peer);
+	kfree(in);
+	if (err == -EINVAL) {
+		op_free(op);
+		return -EPROTO;
+	}
+fail:
+	op_fail(op, err);
+	return 0;
+}
+
+int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len)
+{
+	struct op *op = op_alloc(lproc, GFP_KERNEL);
+
+	if (!op)
+		return -ENOMEM;
+	op->code = le32_to_cpu(m->op);
+	op->method = le32_to_cpu(m->method);
+	op->target = le64_to_cpu(m->target);
+	op->out_cap = le64_to_cpu(m->out_cap);
+	op->hops = le32_to_cpu(m->hops);
+	token_from_wire(&op->token, &m->token);
+	return op_receive(op, peer, &m->payload);
+}
+
+int op_recv_reply(struct lproc *lproc, struct peer *peer,
+		  const struct wire_reply *m, u32 len)
+{
+	struct op *op = op_alloc(lproc, GFP_KERNEL);
+
+	if (!op)
+		return -ENOMEM;
+	op->is_reply = true;
+	op->result = le64_to_cpu(m->result);
+	op->hops = le32_to_cpu(m->hops);
+	token_from_wire(&op->token, &m->token);
+	return op_receive(op, peer, &m->payload);
+}

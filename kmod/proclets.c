@@ -1,0 +1,427 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Proclets: creation, destruction, states, and where they are. A proclet's
+ * home, the node whose slice its heap lies in, always has a location for it
+ * while it lives; other nodes have hints.
+ */
+#include <linux/capability.h>
+#include <linux/log2.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "lproc.h"
+#include "trace.h"
+
+/*
+ * All transitions. What is not here is a bug of ours, reported once; no peer
+ * and no program can cause it.
+ */
+void proclet_set_state(struct proclet *p, enum proclet_state to)
+{
+	enum proclet_state from = p->state;
+	bool ok = false;
+
+	lockdep_assert_held(&p->lproc->lock);
+	switch (from) {
+	case PROCLET_ABSENT:
+		ok = to == PROCLET_INCOMING || to == PROCLET_PRESENT;
+		break;
+	case PROCLET_INCOMING:
+		ok = to == PROCLET_PRESENT || to == PROCLET_ABSENT;
+		break;
+	case PROCLET_PRESENT:
+		ok = to == PROCLET_FREEZING || to == PROCLET_DYING;
+		break;
+	case PROCLET_FREEZING:
+		ok = to == PROCLET_MOVING || to == PROCLET_PRESENT;
+		break;
+	case PROCLET_MOVING:
+		ok = to == PROCLET_INDOUBT || to == PROCLET_PRESENT ||
+		     to == PROCLET_ABSENT;
+		break;
+	case PROCLET_INDOUBT:
+		ok = to == PROCLET_ABSENT || to == PROCLET_PRESENT;
+		break;
+	case PROCLET_DYING:
+		ok = to == PROCLET_ABSENT;
+		break;
+	default:
+		break;
+	}
+	WARN_ONCE(!ok, "proclet: %llx: state %d -> %d\n", p->id, from, to);
+	p->state = to;
+	if (to == PROCLET_PRESENT)
+		p->lproc->stats.proclets++;
+	else if (from == PROCLET_PRESENT)
+		p->lproc->stats.proclets--;
+	if (to == PROCLET_DYING)
+		p->lproc->ndying++;
+	else if (from == PROCLET_DYING)
+		p->lproc->ndying--;
+	presence_set(p->lproc, p->id, to == PROCLET_PRESENT);
+	trace_proclet_state(p->lproc->node->id, p->id, from, to);
+}
+
+struct proclet *proclet_here(struct lproc *lproc, u64 id)
+{
+	struct proclet *p;
+
+	lockdep_assert_held(&lproc->lock);
+	p = xa_load(&lproc->proclets, PROCLET_ID_GRANULE(id));
+	return p && p->id == id && p->state != PROCLET_ABSENT ? p : NULL;
+}
+
+void proclet_put(struct proclet *p)
+{
+	if (!refcount_dec_and_test(&p->ref))
+		return;
+	if (p->heap)
+		segment_put(p->heap);
+	node_charge(p->lproc->node, -(s64)p->charged);
+	lproc_put(p->lproc);
+	kfree(p);
+}
+
+/* ABSENT still, but with its memory and its place in the tables. */
+struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk)
+{
+	struct proclet *p;
+	int err;
+
+	p = kzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
+	if (!p)
+		return ERR_PTR(-ENOMEM);
+	p->id = id;
+	p->lproc = lproc;
+	kref_get(&lproc->ref);
+	p->capacity = capacity;
+	INIT_LIST_HEAD(&p->threads);
+	INIT_LIST_HEAD(&p->inbox);
+	refcount_set(&p->ref, 1);
+	err = node_charge(lproc->node, brk);
+	if (err)
+		goto put;
+	p->charged = brk;
+	err = presence_prepare(lproc, id);
+	if (err)
+		goto put;
+	p->heap = segment_alloc(lproc, PROCLET_ID_HEAP(id), capacity, brk);
+	if (!p->heap) {
+		err = -ENOMEM;
+		goto put;
+	}
+	refcount_inc(&p->heap->ref);	/* one for the region, one for p */
+	err = xa_insert(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_KERNEL_ACCOUNT);
+	if (err) {
+		segment_put(p->heap);
+		goto put;
+	}
+	return p;
+put:
+	proclet_put(p);
+	return ERR_PTR(err);
+}
+
+/* Take it out of the tables and free its heap; threads are gone already. */
+void proclet_discard(struct proclet *p)
+{
+	struct lproc *lproc = p->lproc;
+	LIST_HEAD(inbox);
+
+	if (mtree_load(&lproc->segments, p->heap->start >> PAGE_SHIFT) == p->heap)
+		segment_remove(p->heap);
+	else
+		segment_put(p->heap);	/* was never published */
+	xa_cmpxchg(&lproc->proclets, PROCLET_ID_GRANULE(p->id), p, NULL, GFP_KERNEL);
+	/* Under the lock nobody can find it any more: what came late moves on. */
+	spin_lock(&lproc->lock);
+	list_splice_init(&p->inbox, &inbox);
+	spin_unlock(&lproc->lock);
+	op_flush(lproc, &inbox);
+	proclet_put(p);
+}
+
+s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, u64 *idp)
+{
+	u64 capacity, brk, heap, id;
+	struct proclet_heap *hdr;
+	struct proclet *p;
+	struct page *page;
+	int err;
+
+	if (args->flags & ~PROCLET_CREATE_PINNED || args->reserved)
+		return -EINVAL;
+	if (!args->capacity || args->capacity > PROCLET_CAPACITY_MAX)
+		return -EINVAL;
+	capacity = max_t(u64, roundup_pow_of_two(args->capacity), PROCLET_CAPACITY_MIN);
+	if (args->root_size > capacity - PROCLET_ROOT_OFF)
+		return -EINVAL;
+	brk = PAGE_ALIGN(PROCLET_ROOT_OFF + args->root_size);
+
+	heap = heap_slot_alloc(lproc, capacity);
+	if (!heap)
+		return -ENOMEM;
+	spin_lock(&lproc->lock);
+	if (!++lproc->next_gen)
+		lproc->next_gen = 1;
+	id = PROCLET_ID((heap - PROCLET_REGION_BASE) >> PROCLET_GRANULE_SHIFT,
+			lproc->next_gen);
+	spin_unlock(&lproc->lock);
+
+	p = proclet_alloc(lproc, id, capacity, brk);
+	if (IS_ERR(p)) {
+		heap_slot_free(lproc, heap, capacity);
+		return PTR_ERR(p);
+	}
+	p->flags = args->flags;
+	page = segment_page(p->heap, 0, GFP_KERNEL_ACCOUNT);
+	if (!page) {
+		err = -ENOMEM;
+		goto discard;
+	}
+	hdr = page_address(page);
+	hdr->id = id;
+	hdr->capacity = capacity;
+	hdr->root_size = args->root_size;
+	err = segment_publish(p->heap);
+	if (err)
+		goto discard;
+	spin_lock(&lproc->lock);
+	proclet_set_state(p, PROCLET_PRESENT);
+	spin_unlock(&lproc->lock);
+	*idp = id;
+	return 0;
+
+discard:
+	proclet_discard(p);
+	heap_slot_free(lproc, heap, capacity);
+	return err;
+}
+
+/* The last thread has left a DYING proclet. */
+static void destroy_work(struct proclet *p)
+{
+	struct lproc *lproc = p->lproc;
+	u64 id = p->id, epoch = p->epoch;
+	u32 home = PROCLET_ID_HOME(id);
+
+	if (home == lproc->node->id) {
+		u64 start = p->heap->start, size = p->heap->size;
+
+		proclet_discard(p);
+		heap_slot_free(lproc, start, size);
+	} else {
+		proclet_discard(p);
+		proclet_announce(lproc, id, epoch + 1, 0, 0);
+	}
+}
+
+struct dying {
+	struct work_struct work;
+	struct proclet *p;
+};
+
+static void dying_fn(struct work_struct *work)
+{
+	struct dying *d = container_of(work, struct dying, work);
+
+	destroy_work(d->p);
+	kfree(d);
+}
+
+/* Frees a DYING proclet that no thread is in; from check_dying(). */
+int proclet_free_later(struct proclet *p)
+{
+	struct dying *d;
+
+	lockdep_assert_held(&p->lproc->lock);
+	d = kmalloc(sizeof(*d), GFP_ATOMIC);
+	if (!d)
+		return -ENOMEM;
+	d->p = p;
+	INIT_WORK(&d->work, dying_fn);
+	proclet_set_state(p, PROCLET_ABSENT);
+	queue_work(p->lproc->node->wq, &d->work);
+	return 0;
+}
+
+int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
+{
+	struct segment *heap;
+	struct proclet *p;
+	u64 brk, old;
+	int err = 0;
+
+	if (b->reserved || !b->brk)
+		return -EINVAL;
+	if (b->brk > PROCLET_CAPACITY_MAX)
+		return -ENOMEM;
+	brk = PAGE_ALIGN(b->brk);
+	spin_lock(&lproc->lock);
+	p = proclet_here(lproc, b->proclet);
+	/* While freezing its threads still run, and may need memory to go on. */
+	if (!p || (p->state != PROCLET_PRESENT && p->state != PROCLET_FREEZING &&
+		   p->state != PROCLET_DYING)) {
+		spin_unlock(&lproc->lock);
+		return -ESTALE;
+	}
+	refcount_inc(&p->ref);
+	spin_unlock(&lproc->lock);
+
+	heap = p->heap;
+	down_write(&heap->sem);
+	old = heap->limit;
+	if (heap->gone)
+		err = -ESTALE;
+	else if (brk > p->capacity)
+		err = -ENOMEM;
+	else if (brk > old)
+		err = node_charge(lproc->node, brk - old);
+	if (!err) {
+		heap->limit = brk;
+		if (brk > old)
+			p->charged += brk - old;
+	}
+	up_write(&heap->sem);
+	if (!err && brk < old) {
+		segment_drop_pages(heap, brk, old);
+		node_charge(lproc->node, -(s64)(old - brk));
+		p->charged -= old - brk;
+	}
+	proclet_put(p);
+	return err;
+}
+
+/* Node to ask for @id: where it is known to be, else its home. */
+u32 location_get(struct lproc *lproc, u64 id, bool *known)
+{
+	struct location *loc;
+
+	lockdep_assert_held(&lproc->lock);
+	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
+	*known = loc && loc->id == id;
+	return *known ? loc->node : PROCLET_ID_HOME(id);
+}
+
+/* News of @id, @node 0: it is no more. Older news than we have are ignored. */
+void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node)
+{
+	u32 granule = PROCLET_ID_GRANULE(id), self = lproc->node->id;
+	struct location *loc, *new = NULL, *old = NULL;
+	bool free_slot = false;
+	struct proclet *p;
+	u64 capacity = 0;
+
+	if (node && node != self) {
+		new = kmalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
+		if (!new || xa_reserve(&lproc->locations, granule, GFP_KERNEL_ACCOUNT)) {
+			kfree(new);
+			return;	/* a hint lost; home: callers come back by our note */
+		}
+	}
+	spin_lock(&lproc->lock);
+	loc = xa_load(&lproc->locations, granule);
+	p = proclet_here(lproc, id);
+	if (p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
+	    p->epoch >= epoch)
+		goto unlock;		/* it is here, the news are old */
+	if (loc && loc->id == id && loc->epoch >= epoch)
+		goto unlock;
+	if (loc && PROCLET_ID_GEN(loc->id) > PROCLET_ID_GEN(id))
+		goto unlock;
+	old = loc;
+	/* Home must know how much to give back when it ends elsewhere. */
+	if (p)
+		capacity = p->capacity;
+	else if (old && old->id == id)
+		capacity = old->capacity;
+	if (new) {
+		new->id = id;
+		new->epoch = epoch;
+		new->node = node;
+		new->capacity = capacity;
+		xa_store(&lproc->locations, granule, new, GFP_ATOMIC);
+		new = NULL;
+	} else {
+		free_slot = !node && old && old->id == id &&
+			    PROCLET_ID_HOME(id) == self;
+		xa_erase(&lproc->locations, granule);
+	}
+unlock:
+	spin_unlock(&lproc->lock);
+	if (new)
+		xa_release(&lproc->locations, granule);
+	if (free_slot)
+		heap_slot_free(lproc, PROCLET_ID_HEAP(id), capacity);
+	kfree(old);
+	kfree(new);
+}
+
+/* A node's member has gone: hints to it are of no use, its proclets are lost. */
+void location_lost(struct lproc *lproc, u32 node)
+{
+	struct location *loc;
+	unsigned long index;
+
+	spin_lock(&lproc->lock);
+	xa_for_each(&lproc->locations, index, loc) {
+		if (loc->node != node || PROCLET_ID_HOME(loc->id) == lproc->node->id)
+			continue;
+		xa_erase(&lproc->locations, index);
+		kfree(loc);
+	}
+	spin_unlock(&lproc->lock);
+}
+
+/* Tell the home of @id, and node @also if not 0, that it is on @node. */
+void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also)
+{
+	u32 to[2] = { PROCLET_ID_HOME(id), also };
+	struct wire_moved *m;
+	struct xport_msg *msg;
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		if (!to[i] || (i && to[i] == to[0]))
+			continue;
+		if (to[i] == lproc->node->id) {
+			location_set(lproc, id, epoch, node);
+			continue;
+		}
+		m = msg_new(&msg, WIRE_MOVED, lproc->key, sizeof(*m));
+		if (!m)
+			continue;
+		m->proclet = cpu_to_le64(id);
+		m->epoch = cpu_to_le64(epoch);
+		m->node = cpu_to_le32(node);
+		msg_send(lproc->node, to[i], msg);
+	}
+}
+
+/* Tell node @to, which asked us, where we believe @id to be. */
+void location_hint(struct lproc *lproc, u64 id, u32 to)
+{
+	struct location *loc;
+	u64 epoch = 0;
+	struct wire_moved *m;
+	struct xport_msg *msg;
+	u32 node = 0;
+
+	spin_lock(&lproc->lock);
+	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
+	if (loc && loc->id == id) {
+		node = loc->node;
+		epoch = loc->epoch;
+	}
+	spin_unlock(&lproc->lock);
+	if (!node || node == to)
+		return;
+	m = msg_new(&msg, WIRE_MOVED, lproc->key, sizeof(*m));
+	if (!m)
+		return;
+	m->proclet = cpu_to_le64(id);
+	m->epoch = cpu_to_le64(epoch);
+	m->node = cpu_to_le32(node);
+	msg_send(lproc->node, to, msg);
+}

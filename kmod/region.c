@@ -1,0 +1,459 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The region: segments of address space and their pages, faults on them, the
+ * presence table and the workers' pages.
+ */
+#include <linux/bitmap.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mount.h>
+#include <linux/pseudo_fs.h>
+#include <linux/slab.h>
+
+#include "compat.h"
+#include "lproc.h"
+
+/* Pages after the one that faulted which are mapped with it, if they exist. */
+#define FAULT_AROUND		15
+
+#define HEAP_SLOTS	(PROCLET_STACKS_OFF >> PROCLET_GRANULE_SHIFT)
+#define STACK_SLOTS	((PROCLET_SLICE_SIZE - PROCLET_STACKS_OFF) / PROCLET_STACK_SIZE)
+#define PRESENCE_PER_PAGE	(PAGE_SIZE / sizeof(u32))
+
+/* An inode for each region, so that unmap_mapping_range() finds its mappings. */
+static struct vfsmount *region_mnt;
+
+static int region_fs_init(struct fs_context *fc)
+{
+	return init_pseudo(fc, 0x70726f63) ? 0 : -ENOMEM;
+}
+
+static struct file_system_type region_fs = {
+	.name = "proclet",
+	.owner = THIS_MODULE,
+	.init_fs_context = region_fs_init,
+	.kill_sb = kill_anon_super,
+};
+
+int region_init(void)
+{
+	region_mnt = kern_mount(&region_fs);
+	return PTR_ERR_OR_ZERO(region_mnt);
+}
+
+void region_exit(void)
+{
+	kern_unmount(region_mnt);
+}
+
+static u64 slice_base(struct lproc *lproc)
+{
+	return PROCLET_REGION_BASE + (u64)(lproc->node->id - 1) * PROCLET_SLICE_SIZE;
+}
+
+int region_setup(struct lproc *lproc)
+{
+	mt_init_flags(&lproc->segments, MT_FLAGS_USE_RCU);
+	xa_init(&lproc->presence);
+	xa_init(&lproc->worker_pages);
+	lproc->heap_slots = kvzalloc(BITS_TO_LONGS(HEAP_SLOTS) * sizeof(long),
+				     GFP_KERNEL_ACCOUNT);
+	lproc->stack_slots = kvzalloc(BITS_TO_LONGS(STACK_SLOTS) * sizeof(long),
+				      GFP_KERNEL_ACCOUNT);
+	if (!lproc->heap_slots || !lproc->stack_slots)
+		goto free_slots;
+	lproc->inode = alloc_anon_inode(region_mnt->mnt_sb);
+	if (IS_ERR(lproc->inode))
+		goto free_slots;
+	lproc->mapping = lproc->inode->i_mapping;
+	return 0;
+
+free_slots:
+	lproc->inode = NULL;
+	kvfree(lproc->heap_slots);
+	kvfree(lproc->stack_slots);
+	lproc->heap_slots = NULL;
+	lproc->stack_slots = NULL;
+	return -ENOMEM;
+}
+
+static void free_pages_of(struct xarray *xa)
+{
+	unsigned long index;
+	struct page *page;
+
+	xa_for_each(xa, index, page)
+		put_page(page);
+	xa_destroy(xa);
+}
+
+/* All segments but the threads' are removed already, and nothing is mapped. */
+void region_teardown(struct lproc *lproc)
+{
+	struct segment *seg;
+	unsigned long index = 0;
+
+	if (!lproc->inode)
+		return;
+	mt_for_each(&lproc->segments, seg, index, ULONG_MAX)
+		segment_remove(seg);
+	mtree_destroy(&lproc->segments);
+	free_pages_of(&lproc->presence);
+	free_pages_of(&lproc->worker_pages);
+	kvfree(lproc->heap_slots);
+	kvfree(lproc->stack_slots);
+	iput(lproc->inode);
+}
+
+struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit)
+{
+	struct segment *seg = kzalloc(sizeof(*seg), GFP_KERNEL_ACCOUNT);
+
+	if (!seg)
+		return NULL;
+	seg->lproc = lproc;
+	seg->start = start;
+	seg->size = size;
+	seg->limit = limit;
+	init_rwsem(&seg->sem);
+	xa_init(&seg->pages);
+	refcount_set(&seg->ref, 1);
+	return seg;
+}
+
+/* From now on faults find it. */
+int segment_publish(struct segment *seg)
+{
+	return mtree_insert_range(&seg->lproc->segments, seg->start >> PAGE_SHIFT,
+				  (seg->start + seg->size - 1) >> PAGE_SHIFT, seg,
+				  GFP_KERNEL_ACCOUNT);
+}
+
+struct segment *segment_get(struct lproc *lproc, u64 addr)
+{
+	struct segment *seg;
+
+	rcu_read_lock();
+	seg = mtree_load(&lproc->segments, addr >> PAGE_SHIFT);
+	if (seg && !refcount_inc_not_zero(&seg->ref))
+		seg = NULL;
+	rcu_read_unlock();
+	return seg;
+}
+
+void segment_put(struct segment *seg)
+{
+	if (!refcount_dec_and_test(&seg->ref))
+		return;
+	free_pages_of(&seg->pages);
+	if (seg->thread)
+		kfree_rcu(seg->thread, rcu);
+	kfree_rcu(seg, rcu);
+}
+
+static void segment_unmap(struct segment *seg, u64 from, u64 to)
+{
+	unmap_mapping_range(seg->lproc->mapping,
+			    seg->start - PROCLET_REGION_BASE + from, to - from, 1);
+}
+
+void segment_hide(struct segment *seg)
+{
+	down_write(&seg->sem);
+	seg->gone = true;
+	segment_unmap(seg, 0, seg->size);
+	up_write(&seg->sem);
+}
+
+void segment_show(struct segment *seg)
+{
+	down_write(&seg->sem);
+	seg->gone = false;
+	up_write(&seg->sem);
+}
+
+static void erase_pages(struct segment *seg, u64 from, u64 to)
+{
+	struct lproc *lproc = seg->lproc;
+	unsigned long index, n = 0;
+	struct page *page;
+
+	if (from >= to)
+		return;
+	xa_for_each_range(&seg->pages, index, page, from >> PAGE_SHIFT,
+			  (to - 1) >> PAGE_SHIFT) {
+		xa_erase(&seg->pages, index);
+		put_page(page);
+		n++;
+	}
+	atomic_long_sub(n, &seg->npages);
+	atomic64_sub(n << PAGE_SHIFT, (atomic64_t *)&lproc->stats.memory);
+}
+
+void segment_drop_pages(struct segment *seg, u64 from, u64 to)
+{
+	down_write(&seg->sem);
+	segment_unmap(seg, from, to);
+	erase_pages(seg, from, to);
+	up_write(&seg->sem);
+}
+
+void segment_remove(struct segment *seg)
+{
+	down_write(&seg->sem);
+	seg->gone = true;
+	segment_unmap(seg, 0, seg->size);
+	erase_pages(seg, 0, seg->size);
+	up_write(&seg->sem);
+	mtree_erase(&seg->lproc->segments, seg->start >> PAGE_SHIFT);
+	segment_put(seg);
+}
+
+/* The page at @index, a zeroed one if there was none. */
+struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp)
+{
+	struct page *page = xa_load(&seg->pages, index), *old;
+
+	if (page)
+		return page;
+	page = alloc_page(gfp | __GFP_ZERO);
+	if (!page)
+		return NULL;
+	old = xa_cmpxchg(&seg->pages, index, NULL, page, gfp);
+	if (old) {
+		put_page(page);
+		return xa_is_err(old) ? NULL : old;
+	}
+	atomic_long_inc(&seg->npages);
+	atomic64_add(PAGE_SIZE, (atomic64_t *)&seg->lproc->stats.memory);
+	return page;
+}
+
+/* May the program touch this offset? */
+static bool segment_accessible(const struct segment *seg, u64 off)
+{
+	if (seg->gone || off >= seg->limit)
+		return false;
+	return !seg->thread || off < PROCLET_STACK_GUARD ||
+		off >= PROCLET_STACK_GUARD + PAGE_SIZE;
+}
+
+static vm_fault_t region_fault(struct vm_fault *vmf)
+{
+	struct vm_area_struct *vma = vmf->vma;
+	struct lproc *lproc = vma->vm_file->private_data;
+	unsigned long addr = vmf->address & PAGE_MASK, index;
+	vm_fault_t ret = VM_FAULT_SIGSEGV;
+	struct segment *seg;
+	struct page *page;
+	int err, i;
+
+	seg = segment_get(lproc, addr);
+	if (!seg)
+		return ret;
+	down_read(&seg->sem);
+	if (!segment_accessible(seg, addr - seg->start))
+		goto out;
+	index = (addr - seg->start) >> PAGE_SHIFT;
+	page = segment_page(seg, index, GFP_KERNEL_ACCOUNT);
+	if (!page) {
+		ret = VM_FAULT_OOM;
+		goto out;
+	}
+	err = vm_insert_page(vma, addr, page);
+	if (err && err != -EBUSY) {	/* -EBUSY: another thread's fault was faster */
+		ret = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+		goto out;
+	}
+	ret = VM_FAULT_NOPAGE;
+	/* After a move all pages are there but none is mapped. */
+	for (i = 0; i < FAULT_AROUND; i++) {
+		addr += PAGE_SIZE;
+		if (addr >= vma->vm_end || addr - seg->start >= seg->size ||
+		    !segment_accessible(seg, addr - seg->start))
+			break;
+		page = xa_load(&seg->pages, ++index);
+		if (!page || vm_insert_page(vma, addr, page))
+			break;
+	}
+out:
+	up_read(&seg->sem);
+	segment_put(seg);
+	return ret;
+}
+
+static struct page *table_page(struct xarray *xa, unsigned long index)
+{
+	struct page *page = xa_load(xa, index), *old;
+
+	if (page)
+		return page;
+	page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	if (!page)
+		return NULL;
+	old = xa_cmpxchg(xa, index, NULL, page, GFP_KERNEL_ACCOUNT);
+	if (!old)
+		return page;
+	put_page(page);
+	return xa_is_err(old) ? NULL : old;
+}
+
+static vm_fault_t table_fault(struct vm_fault *vmf, struct xarray *xa, u64 off)
+{
+	struct page *page = table_page(xa, vmf->pgoff - (off >> PAGE_SHIFT));
+	int err;
+
+	if (!page)
+		return VM_FAULT_OOM;
+	err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, page);
+	if (err && err != -EBUSY)
+		return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+	return VM_FAULT_NOPAGE;
+}
+
+static vm_fault_t presence_fault(struct vm_fault *vmf)
+{
+	struct lproc *lproc = vmf->vma->vm_file->private_data;
+
+	return table_fault(vmf, &lproc->presence, PROCLET_MMAP_PRESENCE);
+}
+
+static vm_fault_t workers_fault(struct vm_fault *vmf)
+{
+	struct lproc *lproc = vmf->vma->vm_file->private_data;
+
+	return table_fault(vmf, &lproc->worker_pages, PROCLET_MMAP_WORKERS);
+}
+
+/* A part of the region must not move or be split from the rest. */
+static int region_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	return -EINVAL;
+}
+
+static int region_mremap(struct vm_area_struct *vma)
+{
+	return -EINVAL;
+}
+
+static const struct vm_operations_struct region_vm_ops = {
+	.fault = region_fault,
+	.may_split = region_may_split,
+	.mremap = region_mremap,
+};
+
+static const struct vm_operations_struct presence_vm_ops = {
+	.fault = presence_fault,
+	.may_split = region_may_split,
+	.mremap = region_mremap,
+};
+
+static const struct vm_operations_struct workers_vm_ops = {
+	.fault = workers_fault,
+	.may_split = region_may_split,
+	.mremap = region_mremap,
+};
+
+int region_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct lproc *lproc = smp_load_acquire(&file->private_data);
+	u64 off = (u64)vma->vm_pgoff << PAGE_SHIFT, size = vma->vm_end - vma->vm_start;
+
+	if (!lproc)
+		return -ENOTCONN;
+	if (current->mm != lproc->mm)
+		return -EPERM;
+	if (!(vma->vm_flags & VM_SHARED) || (vma->vm_flags & VM_EXEC))
+		return -EINVAL;
+	if (off == PROCLET_MMAP_REGION) {
+		if (vma->vm_start != PROCLET_REGION_BASE || size != PROCLET_REGION_SIZE)
+			return -EINVAL;
+		vma->vm_ops = &region_vm_ops;
+	} else if (off == PROCLET_MMAP_PRESENCE) {
+		if (size != PROCLET_PRESENCE_SIZE || (vma->vm_flags & VM_WRITE))
+			return -EINVAL;
+		vm_flags_clear(vma, VM_MAYWRITE);
+		vma->vm_ops = &presence_vm_ops;
+	} else if (off == PROCLET_MMAP_WORKERS) {
+		if (size != PROCLET_MAX_WORKERS * PAGE_SIZE)
+			return -EINVAL;
+		vma->vm_ops = &workers_vm_ops;
+	} else {
+		return -EINVAL;
+	}
+	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_MIXEDMAP);
+	vm_flags_clear(vma, VM_MAYEXEC);
+	return 0;
+}
+
+u64 heap_slot_alloc(struct lproc *lproc, u64 size)
+{
+	unsigned long n = size >> PROCLET_GRANULE_SHIFT, at;
+
+	spin_lock(&lproc->lock);
+	at = bitmap_find_next_zero_area(lproc->heap_slots, HEAP_SLOTS, 0, n, n - 1);
+	if (at < HEAP_SLOTS)
+		bitmap_set(lproc->heap_slots, at, n);
+	spin_unlock(&lproc->lock);
+	if (at >= HEAP_SLOTS)
+		return 0;
+	return slice_base(lproc) + ((u64)at << PROCLET_GRANULE_SHIFT);
+}
+
+void heap_slot_free(struct lproc *lproc, u64 start, u64 size)
+{
+	spin_lock(&lproc->lock);
+	bitmap_clear(lproc->heap_slots,
+		     (start - slice_base(lproc)) >> PROCLET_GRANULE_SHIFT,
+		     size >> PROCLET_GRANULE_SHIFT);
+	spin_unlock(&lproc->lock);
+}
+
+u64 stack_slot_alloc(struct lproc *lproc)
+{
+	unsigned long at;
+
+	spin_lock(&lproc->lock);
+	at = find_first_zero_bit(lproc->stack_slots, STACK_SLOTS);
+	if (at < STACK_SLOTS)
+		__set_bit(at, lproc->stack_slots);
+	spin_unlock(&lproc->lock);
+	if (at >= STACK_SLOTS)
+		return 0;
+	return slice_base(lproc) + PROCLET_STACKS_OFF + (u64)at * PROCLET_STACK_SIZE;
+}
+
+/* @stack may come from a peer: only what is ours and in use is freed. */
+void stack_slot_free(struct lproc *lproc, u64 stack)
+{
+	u64 first = slice_base(lproc) + PROCLET_STACKS_OFF;
+
+	if (stack < first || stack >= slice_base(lproc) + PROCLET_SLICE_SIZE)
+		return;
+	spin_lock(&lproc->lock);
+	__clear_bit((stack - first) / PROCLET_STACK_SIZE, lproc->stack_slots);
+	spin_unlock(&lproc->lock);
+}
+
+/* The table's page must exist before presence_set(), which cannot sleep. */
+int presence_prepare(struct lproc *lproc, u64 id)
+{
+	return table_page(&lproc->presence,
+			  PROCLET_ID_GRANULE(id) / PRESENCE_PER_PAGE) ? 0 : -ENOMEM;
+}
+
+void presence_set(struct lproc *lproc, u64 id, bool here)
+{
+	u32 granule = PROCLET_ID_GRANULE(id);
+	struct page *page = xa_load(&lproc->presence, granule / PRESENCE_PER_PAGE);
+	u32 *words = page_address(page);
+
+	WRITE_ONCE(words[granule % PRESENCE_PER_PAGE], here ? PROCLET_ID_GEN(id) : 0);
+}
+
+struct page *worker_page(struct lproc *lproc, u32 index)
+{
+	return table_page(&lproc->worker_pages, index);
+}

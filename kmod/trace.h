@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+#undef TRACE_SYSTEM
+#define TRACE_SYSTEM proclet
+
+#if !defined(_PROCLET_TRACE_H) || defined(TRACE_HEADER_MULTI_READ)
+#define _PROCLET_TRACE_H
+
+#include <linux/tracepoint.h>
+
+#define show_proclet_state(s) __print_symbolic(s,			\
+	{ 0, "ABSENT" }, { 1, "INCOMING" }, { 2, "PRESENT" },		\
+	{ 3, "FREEZING" }, { 4, "MOVING" }, { 5, "INDOUBT" }, { 6, "DYING" })
+
+TRACE_EVENT(proclet_state,
+	TP_PROTO(u32 node, u64 id, int from, int to),
+	TP_ARGS(node, id, from, to),
+	TP_STRUCT__entry(
+		__field(u32, node)
+		__field(u64, id)
+		__field(int, from)
+		__field(int, to)
+	),
+	TP_fast_assign(
+		__entry->node = node;
+		__entry->id = id;
+		__entry->from = from;
+		__entry->to = to;
+	),
+	TP_printk("node=%u proclet=%llx %s -> %s", __entry->node, __entry->id,
+		  show_proclet_state(__entry->from), show_proclet_state(__entry->to))
+);
+
+/* Phases of a migration, in order; the source traces all but "install". */
+#define MIGRATE_PHASES							\
+	EM(PREPARE, "prepare")						\
+	EM(FREEZE, "freeze")						\
+	EM(OFFER, "offer")						\
+	EM(PULL, "pull")						\
+	EM(COMMIT, "commit")						\
+	EM(INSTALL, "install")						\
+	EM(ABORT, "abort")						\
+	EMe(DONE, "done")
+
+#ifndef _PROCLET_TRACE_ENUMS
+#define _PROCLET_TRACE_ENUMS
+#define EM(a, b)	MIGRATE_##a,
+#define EMe(a, b)	MIGRATE_##a
+enum migrate_phase { MIGRATE_PHASES };
+#undef EM
+#undef EMe
+#endif
+
+#define EM(a, b)	TRACE_DEFINE_ENUM(MIGRATE_##a);
+#define EMe(a, b)	TRACE_DEFINE_ENUM(MIGRATE_##a);
+MIGRATE_PHASES
+#undef EM
+#undef EMe
+#define EM(a, b)	{ MIGRATE_##a, b },
+#define EMe(a, b)	{ MIGRATE_##a, b }
+
+TRACE_EVENT(proclet_migrate,
+	TP_PROTO(u32 node, u64 id, u64 mig, u32 to, int phase, u64 ns, int err),
+	TP_ARGS(node, id, mig, to, phase, ns, err),
+	TP_STRUCT__entry(
+		__field(u32, node)
+		__field(u64, id)
+		__field(u64, mig)
+		__field(u32, to)
+		__field(int, phase)
+		__field(u64, ns)
+		__field(int, err)
+	),
+	TP_fast_assign(
+		__entry->node = node;
+		__entry->id = id;
+		__entry->mig = mig;
+		__entry->to = to;
+		__entry->phase = phase;
+		__entry->ns = ns;
+		__entry->err = err;
+	),
+	TP_printk("node=%u proclet=%llx migration=%llx to=%u %s took=%lluns err=%d",
+		  __entry->node, __entry->id, __entry->mig, __entry->to,
+		  __print_symbolic(__entry->phase, MIGRATE_PHASES),
+		  __entry->ns, __entry->err)
+);
+
+#undef EM
+#undef EMe
+
+#endif /* _PROCLET_TRACE_H */
+
+#undef TRACE_INCLUDE_PATH
+#define TRACE_INCLUDE_PATH .
+#undef TRACE_INCLUDE_FILE
+#define TRACE_INCLUDE_FILE trace
+#include <trace/define_trace.h>

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Messages between nodes. All fields are little endian. A message is one
+ * struct below, begun by struct wire_hdr, perhaps with an array after it.
+ * wire_check() has approved of every message before a handler sees it: its
+ * length is exact and its counts and addresses are in range.
+ *
+ * Also built in user space, for the unit tests.
+ */
+#ifndef _PROCLET_WIRE_H
+#define _PROCLET_WIRE_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#include <linux/build_bug.h>
+#else
+#include "wire_user.h"
+#endif
+#include "../include/uapi/linux/proclet.h"
+
+#define WIRE_VERSION		1
+#define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
+#define WIRE_HOPS_MAX		16	/* times a message may be passed on */
+#define WIRE_PAGE_SIZE		4096
+/* Descriptors that a payload of PROCLET_PAYLOAD_MAX can need at most. */
+#define WIRE_DESCS_MAX		160
+#define WIRE_BLOB_MAX		(8u << 20)
+
+enum wire_type {
+	WIRE_JOIN = 1,
+	WIRE_JOIN_ACK,
+	WIRE_LEAVE,
+	WIRE_EXIT,
+	WIRE_OP,
+	WIRE_REPLY,
+	WIRE_PULLED,
+	WIRE_CALL_AT,
+	WIRE_MOVED,
+	WIRE_STACK_FREE,
+	WIRE_PREPARE,
+	WIRE_ACCEPT,
+	WIRE_REFUSE,
+	WIRE_OFFER,
+	WIRE_READY,
+	WIRE_COMMIT,
+	WIRE_ACTIVE,
+	WIRE_ABORT,
+	WIRE_QUERY,
+	WIRE_STATUS,
+	WIRE_TYPES
+};
+
+/**
+ * struct wire_hdr - begins every message
+ * @type: enum wire_type
+ * @reserved: 0
+ * @len: bytes of the whole message
+ * @lproc: which logical process (hash of its name and run)
+ */
+struct wire_hdr {
+	__le16 type;
+	__le16 reserved;
+	__le32 len;
+	__le64 lproc;
+};
+
+/* struct xport_desc, see there */
+struct wire_desc {
+	__le64 addr;
+	__le32 rkey;
+	__le32 len;
+};
+
+struct wire_token {
+	__le64 proclet;
+	__le64 stack;
+	__le64 seq;
+	__le32 node;
+	__le32 reserved;
+};
+
+/**
+ * struct wire_payload - bytes that go with an operation or a reply
+ * @len: how many, at most PROCLET_PAYLOAD_MAX
+ * @ndescs: 0: they follow inline; else so many wire_desc follow, of whole
+ *          pages that hold them
+ * @pull: with descs: number to send back in WIRE_PULLED after reading them
+ */
+struct wire_payload {
+	__le32 len;
+	__le32 ndescs;
+	__le64 pull;
+};
+
+/* What struct proclet_ident says, for comparison by the receiver. */
+struct wire_ident {
+	__u8 build_id[32];
+	__le32 build_id_len;
+	__le32 page_size;
+	__le64 text[2];
+	__le64 shim[2];
+	__le64 xfeatures;
+};
+
+/**
+ * struct wire_join - a member joins, or its node has just connected
+ * @hdr: .
+ * @run: number of the run
+ * @name: of the logical process
+ * @ident: what must be equal
+ *
+ * Answered by WIRE_JOIN_ACK.
+ */
+struct wire_join {
+	struct wire_hdr hdr;
+	__le64 run;
+	char name[PROCLET_NAME_MAX];
+	struct wire_ident ident;
+};
+
+/**
+ * struct wire_join_ack - the answer
+ * @hdr: .
+ * @status: 0: we have a member and it matches; -ENOENT: no member; -EXDEV: it
+ *          does not match
+ * @reserved: 0
+ * @reason: a sentence, 0-terminated, for -EXDEV
+ */
+struct wire_join_ack {
+	struct wire_hdr hdr;
+	__le32 status;
+	__le32 reserved;
+	char reason[PROCLET_REASON_MAX];
+};
+
+/* struct wire_leave - the sender's member has gone, with all its proclets */
+struct wire_leave {
+	struct wire_hdr hdr;
+};
+
+/* struct wire_exit - the logical process ends with @status */
+struct wire_exit {
+	struct wire_hdr hdr;
+	__le32 status;
+	__le32 node;
+};
+
+/**
+ * struct wire_op - an operation on a proclet or node; answered by WIRE_REPLY
+ * @hdr: .
+ * @op: enum proclet_op_code
+ * @method: index
+ * @target: proclet, or node
+ * @token: who waits
+ * @out_cap: most bytes of result
+ * @hops: how often it was passed on
+ * @reserved: 0
+ * @payload: argument bytes
+ *
+ * Whoever receives it owns it: runs it, passes it on, or answers with an error.
+ */
+struct wire_op {
+	struct wire_hdr hdr;
+	__le32 op;
+	__le32 method;
+	__le64 target;
+	struct wire_token token;
+	__le64 out_cap;
+	__le32 hops;
+	__le32 reserved;
+	struct wire_payload payload;
+};
+
+/**
+ * struct wire_reply - the result of an operation
+ * @hdr: .
+ * @token: of the operation
+ * @result: >= 0 or -errno
+ * @hops: how often it was passed on
+ * @from: node that made it
+ * @payload: result bytes
+ */
+struct wire_reply {
+	struct wire_hdr hdr;
+	struct wire_token token;
+	__le64 result;
+	__le32 hops;
+	__le32 from;
+	struct wire_payload payload;
+};
+
+/* struct wire_pulled - the pages of a payload have been read */
+struct wire_pulled {
+	struct wire_hdr hdr;
+	__le64 pull;
+};
+
+/**
+ * struct wire_call_at - an operation is now with another node
+ * @hdr: .
+ * @token: of the operation
+ * @node: whose loss would mean that no reply comes
+ * @hops: how often this was passed on
+ */
+struct wire_call_at {
+	struct wire_hdr hdr;
+	struct wire_token token;
+	__le32 node;
+	__le32 hops;
+};
+
+/**
+ * struct wire_moved - where a proclet is; for its home, and as a hint to others
+ * @hdr: .
+ * @proclet: .
+ * @epoch: number of moves it has made; older news are ignored
+ * @node: 0: it is no more
+ * @reserved: 0
+ */
+struct wire_moved {
+	struct wire_hdr hdr;
+	__le64 proclet;
+	__le64 epoch;
+	__le32 node;
+	__le32 reserved;
+};
+
+/* struct wire_stack_free - a thread segment of the receiver's slice is free */
+struct wire_stack_free {
+	struct wire_hdr hdr;
+	__le64 stack;
+};
+
+/**
+ * struct wire_prepare - source to destination: may I send you a proclet?
+ * @hdr: .
+ * @proclet: .
+ * @mig: number of the migration, of the source's choice
+ * @epoch: the one it will have at the destination
+ * @capacity: bytes of its segment
+ * @brk: bytes reserved of it
+ * @npages: pages that it has now, those of its threads included
+ * @flags: PROCLET_CREATE_*
+ * @nthreads: threads it has now
+ *
+ * Answered by WIRE_ACCEPT, after the memory is there, or WIRE_REFUSE.
+ */
+struct wire_prepare {
+	struct wire_hdr hdr;
+	__le64 proclet;
+	__le64 mig;
+	__le64 epoch;
+	__le64 capacity;
+	__le64 brk;
+	__le64 npages;
+	__le32 flags;
+	__le32 nthreads;
+};
+
+/**
+ * struct wire_mig - the messages of a migration that say nothing else
+ * @hdr: WIRE_ACCEPT, WIRE_REFUSE, WIRE_READY, WIRE_COMMIT, WIRE_ACTIVE,
+ *       WIRE_ABORT, WIRE_QUERY or WIRE_STATUS
+ * @proclet: .
+ * @mig: number of the migration
+ * @epoch: WIRE_QUERY: which move is asked about
+ * @status: WIRE_REFUSE, WIRE_ABORT: -errno. WIRE_STATUS: 1: it became active
+ *          here, 0: it did not and never will
+ * @reserved: 0
+ * @ns: WIRE_ACTIVE: time from COMMIT until its threads could run
+ */
+struct wire_mig {
+	struct wire_hdr hdr;
+	__le64 proclet;
+	__le64 mig;
+	__le64 epoch;
+	__le32 status;
+	__le32 reserved;
+	__le64 ns;
+};
+
+/**
+ * struct wire_offer - the frozen proclet, ready to be read
+ * @hdr: .
+ * @proclet: .
+ * @mig: .
+ * @blob_len: bytes of the blob (struct wire_blob), at most WIRE_BLOB_MAX
+ * @ndescs: 0: the blob follows inline; else so many wire_desc of its pages
+ */
+struct wire_offer {
+	struct wire_hdr hdr;
+	__le64 proclet;
+	__le64 mig;
+	__le32 blob_len;
+	__le32 ndescs;
+};
+
+/**
+ * struct wire_blob - what an offered proclet consists of
+ * @nsegs: wire_seg, the heap first; they follow this struct
+ * @nextents: wire_extent, after them: runs of pages in segment order
+ * @nthreads: wire_thread, after them; one for each segment but the first
+ * @ndescs: wire_desc, after them: the pages of all extents in order
+ */
+struct wire_blob {
+	__le32 nsegs;
+	__le32 nextents;
+	__le32 nthreads;
+	__le32 ndescs;
+};
+
+/* @start: address; @limit: bytes that may be touched; @nextents: of it */
+struct wire_seg {
+	__le64 start;
+	__le64 limit;
+	__le32 nextents;
+	__le32 reserved;
+};
+
+/* @first: index of a page in the segment; @count: pages */
+struct wire_extent {
+	__le32 first;
+	__le32 count;
+};
+
+/**
+ * struct wire_thread - a thread that goes along
+ * @stack: its segment
+ * @seq: of the operation it waits for
+ * @out: where to put the result
+ * @out_cap: most bytes of it
+ * @state: 0: waits for an operation; 1: goes on by rt_sigreturn
+ * @sent_to: node that has the operation; 0: not known
+ */
+struct wire_thread {
+	__le64 stack;
+	__le64 seq;
+	__le64 out;
+	__le64 out_cap;
+	__le32 state;
+	__le32 sent_to;
+};
+
+static_assert(sizeof(struct wire_hdr) == 16);
+static_assert(sizeof(struct wire_token) == 32);
+static_assert(sizeof(struct wire_op) == 96);
+static_assert(sizeof(struct wire_reply) == 80);
+static_assert(sizeof(struct wire_prepare) == 72);
+static_assert(sizeof(struct wire_mig) == 56);
+static_assert(sizeof(struct wire_offer) == 40);
+static_assert(sizeof(struct wire_seg) == 24);
+static_assert(sizeof(struct wire_thread) == 40);
+
+#define WIRE_INLINE_MAX		(WIRE_MSG_MAX - sizeof(struct wire_op))
+
+/* wire_check() - 0 if the message is well formed, else what is wrong */
+const char *wire_check(const void *data, __u32 len);
+
+/*
+ * wire_check_blob() - the same for an offer's blob. @npages: out: pages that
+ * it speaks of. The heap must be that of @proclet and no larger than @capacity.
+ */
+const char *wire_check_blob(const void *blob, __u32 len, __u64 proclet,
+			    __u64 capacity, __u64 *npages);
+
+/* wire_id_ok() - @id can be a proclet's */
+int wire_id_ok(__u64 id);
+/* wire_stack_ok() - @stack can be a thread segment's address */
+int wire_stack_ok(__u64 stack);
+
+#endif /* _PROCLET_WIRE_H */

@@ -1,0 +1,644 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Workers: the member's threads that run proclet threads, what waits for them,
+ * and stopping all that run in a proclet.
+ *
+ * The library enters and leaves proclets without telling the kernel; struct
+ * proclet_worker in the ABI header has the protocol that makes the scan in
+ * worker_freeze() right.
+ */
+#include <linux/mm.h>
+#include <linux/sched/signal.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+#include <linux/smp.h>
+#include <linux/uaccess.h>
+
+#include "compat.h"
+#include "lproc.h"
+#include "trace.h"
+
+/* How often worker_freeze() looks again, and signals who could not park. */
+#define FREEZE_POLL_NS	(200 * NSEC_PER_USEC)
+
+/* Queue it, and see to it that a worker comes for it. */
+void ready_add(struct lproc *lproc, struct work_item *item)
+{
+	struct worker *w;
+
+	lockdep_assert_held(&lproc->lock);
+	list_add_tail(&item->entry, &lproc->ready);
+	w = list_first_entry_or_null(&lproc->idle, struct worker, idle);
+	if (w) {
+		list_del_init(&w->idle);
+		w->woken = true;
+		wake_up(&w->wait);
+	} else if (lproc->nworkers + lproc->spawn < PROCLET_MAX_WORKERS &&
+		   !lproc->spawn) {
+		lproc->spawn = 1;
+		wake_up(&lproc->manager_wq);
+	}
+}
+
+static struct worker *worker_register(struct lproc *lproc, u32 index)
+{
+	struct worker *w, *old;
+	struct page *page;
+
+	page = worker_page(lproc, index);
+	w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
+	if (!page || !w) {
+		kfree(w);
+		return ERR_PTR(-ENOMEM);
+	}
+	w->index = index;
+	w->task = get_task_struct(current);
+	w->page = page;
+	w->shared = page_address(page);
+	INIT_LIST_HEAD(&w->idle);
+	init_waitqueue_head(&w->wait);
+	if (xa_reserve(&lproc->workers, index, GFP_KERNEL_ACCOUNT)) {
+		put_task_struct(w->task);
+		kfree(w);
+		return ERR_PTR(-ENOMEM);
+	}
+	spin_lock(&lproc->lock);
+	old = xa_load(&lproc->workers, index);
+	if (!old) {
+		xa_store(&lproc->workers, index, w, GFP_ATOMIC);
+		lproc->nworkers++;
+	}
+	spin_unlock(&lproc->lock);
+	if (old) {
+		put_task_struct(w->task);
+		kfree(w);
+		return ERR_PTR(-EPERM);
+	}
+	return w;
+}
+
+static struct worker *worker_get(struct lproc *lproc, u32 index)
+{
+	struct worker *w;
+
+	if (index >= PROCLET_MAX_WORKERS)
+		return ERR_PTR(-EINVAL);
+	w = xa_load(&lproc->workers, index);
+	if (!w)
+		return worker_register(lproc, index);
+	return w->task == current ? w : ERR_PTR(-EPERM);
+}
+
+/* At release: nobody is in an ioctl any more. */
+void worker_exit_all(struct lproc *lproc)
+{
+	unsigned long index;
+	struct worker *w;
+
+	xa_for_each(&lproc->workers, index, w) {
+		put_task_struct(w->task);
+		kfree(w);
+	}
+	xa_destroy(&lproc->workers);
+}
+
+static u32 chain_depth(const struct worker *w)
+{
+	return min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
+}
+
+/*
+ * The thread at @i of a worker's chain, if the entry is what it should be.
+ * The page is the program's to write: nothing there is believed.
+ */
+static struct thread *chain_thread(struct lproc *lproc, const struct worker *w, u32 i)
+{
+	u64 stack = READ_ONCE(w->shared->chain[i]);
+	struct thread *t = stack ? thread_at(lproc, stack) : NULL;
+
+	return t && t->state == THREAD_USER && !t->seg->gone ? t : NULL;
+}
+
+/* A thread in a local call: it now waits for a reply that comes through us. */
+static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
+{
+	struct thread *t = chain_thread(lproc, w, i);
+	struct proclet_tcb *tcb;
+	struct proclet *p;
+
+	WRITE_ONCE(w->shared->chain[i], 0);
+	tcb = t ? thread_tcb(t) : NULL;
+	if (!tcb)
+		return;
+	p = proclet_here(lproc, READ_ONCE(tcb->proclet));
+	if (!p)
+		return;
+	t->seq = READ_ONCE(tcb->seq);
+	t->out = READ_ONCE(tcb->out);
+	t->out_cap = READ_ONCE(tcb->out_cap);
+	thread_hold(t, p, THREAD_WAITING);
+	t->sent_to = lproc->node->id;
+}
+
+static bool chain_has(struct lproc *lproc, struct worker *w, struct proclet *p)
+{
+	u32 d = chain_depth(w), i;
+	struct proclet_tcb *tcb;
+	struct thread *t;
+
+	if (w->starting == p)
+		return true;
+	for (i = 0; i < d; i++) {
+		t = chain_thread(lproc, w, i);
+		tcb = t ? thread_tcb(t) : NULL;
+		if (tcb && READ_ONCE(tcb->proclet) == p->id)
+			return true;
+	}
+	return false;
+}
+
+static void barrier_ipi(void *unused)
+{
+	smp_mb();
+}
+
+/* What the member's threads have written to their pages, we see; and they us. */
+static void worker_barrier(struct lproc *lproc)
+{
+	on_each_cpu_mask(mm_cpumask(lproc->mm), barrier_ipi, NULL, 1);
+}
+
+/* Free a dying proclet if its last thread has left. */
+static void check_dying(struct proclet *p)
+{
+	struct lproc *lproc = p->lproc;
+	unsigned long index;
+	struct worker *w;
+
+	lockdep_assert_held(&lproc->lock);
+	if (!p->drained || !list_empty(&p->threads))
+		return;
+	xa_for_each(&lproc->workers, index, w)
+		if (chain_has(lproc, w, p))
+			return;
+	proclet_free_later(p);
+}
+
+/*
+ * @p is DYING. Who has entered it must report when leaving, not return
+ * directly; the last one's report frees it.
+ */
+void worker_drain(struct proclet *p)
+{
+	struct lproc *lproc = p->lproc;
+	struct work_item *item, *tmp;
+	unsigned long index;
+	struct worker *w;
+	LIST_HEAD(calls);
+
+	worker_barrier(lproc);
+	spin_lock(&lproc->lock);
+	/* Calls that no worker has begun find it gone. */
+	list_for_each_entry_safe(item, tmp, &lproc->ready, entry) {
+		if (item->proclet != p || !item->is_call)
+			continue;
+		list_del_init(&item->entry);
+		list_add_tail(&container_of(item, struct op, item)->entry, &calls);
+	}
+	xa_for_each(&lproc->workers, index, w)
+		if (chain_has(lproc, w, p))
+			WRITE_ONCE(w->shared->attn, 1);
+	spin_unlock(&lproc->lock);
+	op_flush(lproc, &calls);
+	worker_barrier(lproc);
+	spin_lock(&lproc->lock);
+	p->drained = true;
+	check_dying(p);
+	spin_unlock(&lproc->lock);
+}
+
+static void check_all_dying(struct lproc *lproc)
+{
+	unsigned long index;
+	struct proclet *p;
+
+	if (!lproc->ndying)
+		return;
+	xa_for_each(&lproc->proclets, index, p)
+		if (p->state == PROCLET_DYING)
+			check_dying(p);
+}
+
+/* What @w's innermost thread did, copied from the program before locking. */
+struct report {
+	u64 stack;
+	struct proclet_token caller;
+	struct op *op;		/* to route: the new operation, or the reply */
+	int err;		/* of op_submit(): the operation's result */
+};
+
+static int report_prepare(struct lproc *lproc, struct worker *w,
+			  struct proclet_work *work, struct report *r)
+{
+	u32 d = chain_depth(w);
+	struct proclet_token token = { .node = lproc->node->id };
+	struct proclet_tcb __user *utcb;
+	struct proclet_tcb tcb;
+	u64 len;
+
+	memset(r, 0, sizeof(*r));
+	if (work->done == PROCLET_DONE_NONE)
+		return d ? -EINVAL : 0;
+	if (work->done > PROCLET_DONE_PARKED || !d)
+		return -EINVAL;
+	r->stack = READ_ONCE(w->shared->chain[d - 1]);
+	if (!wire_stack_ok(r->stack))
+		return -EINVAL;
+	utcb = u64_to_user_ptr(r->stack);
+	if (copy_from_user(&tcb, utcb, sizeof(tcb)))
+		return -EFAULT;
+	if (work->done == PROCLET_DONE_OP) {
+		token.proclet = tcb.proclet;
+		token.stack = r->stack;
+		token.seq = work->op.seq;
+		r->caller = token;
+		r->err = op_submit(lproc, &work->op, &token, &r->op);
+	} else if (work->done == PROCLET_DONE_REPLY) {
+		r->caller = tcb.caller;
+		r->op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
+		if (!r->op)
+			return -ENOMEM;
+		r->op->is_reply = true;
+		r->op->token = tcb.caller;
+		r->op->result = work->status;
+		if (work->status > 0) {
+			len = min_t(u64, work->status, tcb.res_cap);
+			len = min_t(u64, len, PROCLET_PAYLOAD_MAX);
+			r->err = payload_from_user(&r->op->payload,
+						   r->stack + PROCLET_STACK_OUT, len);
+			if (r->err)
+				r->op->result = r->err;
+		}
+	}
+	return 0;
+}
+
+static bool token_sane(const struct proclet_token *token)
+{
+	return token->node >= 1 && token->node <= PROCLET_MAX_NODES &&
+	       (!token->proclet || (wire_id_ok(token->proclet) &&
+				    wire_stack_ok(token->stack)));
+}
+
+/*
+ * Take over the worker's chain. The innermost thread is free again, waits, or
+ * is parked; those below wait for replies.
+ */
+static int report_accept(struct lproc *lproc, struct worker *w,
+			 struct proclet_work *work, struct report *r)
+{
+	struct proclet *p = NULL;
+	struct proclet_tcb *tcb;
+	struct thread *t;
+	u32 d, i;
+
+	spin_lock(&lproc->lock);
+	d = chain_depth(w);
+	t = d ? chain_thread(lproc, w, d - 1) : NULL;
+	tcb = t && t->seg->start == r->stack ? thread_tcb(t) : NULL;
+	if (tcb)
+		p = proclet_here(lproc, READ_ONCE(tcb->proclet));
+	/*
+	 * A method that has returned needs its proclet no more: it was out of
+	 * the chain for a moment, and the proclet may have gone meanwhile.
+	 */
+	if (!tcb || (!p && work->done != PROCLET_DONE_REPLY)) {
+		spin_unlock(&lproc->lock);
+		return -EINVAL;
+	}
+	for (i = 0; i + 1 < d; i++)
+		chain_detach(lproc, w, i);
+	switch (work->done) {
+	case PROCLET_DONE_OP:
+		t->seq = work->op.seq;
+		t->out = work->op.out;
+		t->out_cap = work->op.out_cap;
+		thread_hold(t, p, THREAD_WAITING);
+		break;
+	case PROCLET_DONE_PARKED:
+		thread_hold(t, p, THREAD_PARKED);
+		/* Too late: the freeze has been given up. */
+		if (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING)
+			ready_add(lproc, &t->item);
+		break;
+	default:
+		WRITE_ONCE(tcb->proclet, 0);
+	}
+	WRITE_ONCE(w->shared->chain[d - 1], 0);
+	WRITE_ONCE(w->shared->depth, 0);
+	WRITE_ONCE(w->shared->park, 0);
+	WRITE_ONCE(w->shared->attn, 0);
+	lproc->park_seq++;
+	check_all_dying(lproc);
+	spin_unlock(&lproc->lock);
+	wake_up(&lproc->park_wq);
+	return 0;
+}
+
+static int worker_report(struct lproc *lproc, struct worker *w,
+			 struct proclet_work *work)
+{
+	struct report r;
+	int err;
+
+	err = report_prepare(lproc, w, work, &r);
+	if (err || work->done == PROCLET_DONE_NONE)
+		return err;
+	err = report_accept(lproc, w, work, &r);
+	if (err) {
+		if (r.op)
+			op_free(r.op);
+		return err;
+	}
+	if (work->done == PROCLET_DONE_OP && !r.op) {
+		/* It could not even begin: that is the operation's result. */
+		r.op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+		r.op->is_reply = true;
+		r.op->token = r.caller;
+		r.op->result = r.err;
+	}
+	if (!r.op)
+		return 0;
+	if (!token_sane(&r.op->token))
+		op_free(r.op);
+	else
+		op_route(r.op);
+	return 0;
+}
+
+/* Give a call to the worker: its segment @spare becomes the callee's thread. */
+static int start_call(struct lproc *lproc, struct worker *w, struct op *op, u64 spare)
+{
+	struct proclet_tcb tcb = {
+		.proclet = op->target,
+		.method = op->method,
+		.in_len = op->payload.len,
+		.res_cap = op->out_cap,
+		.caller = op->token,
+	};
+	struct proclet_tcb __user *utcb = u64_to_user_ptr(spare);
+	int err = 0;
+
+	if (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)))
+		err = -EFAULT;
+	if (!err)
+		err = payload_to_user(&op->payload, spare + PROCLET_STACK_IN,
+				      op->payload.len);
+	spin_lock(&lproc->lock);
+	if (err) {
+		struct proclet *p = w->starting;
+
+		WRITE_ONCE(w->shared->depth, 0);
+		WRITE_ONCE(w->shared->chain[0], 0);
+		w->starting = NULL;
+		lproc->park_seq++;
+		if (p->state == PROCLET_DYING)
+			check_dying(p);
+	} else {
+		w->starting = NULL;
+	}
+	spin_unlock(&lproc->lock);
+	if (err) {
+		wake_up(&lproc->park_wq);
+		op_reply(op, err, NULL, 0);
+		return err;
+	}
+	op_free(op);
+	return 0;
+}
+
+/* Take the oldest item, and put its thread on the worker. */
+static struct work_item *take_item(struct lproc *lproc, struct worker *w, u64 spare)
+{
+	struct work_item *item;
+	struct thread *t;
+
+	lockdep_assert_held(&lproc->lock);
+	item = list_first_entry_or_null(&lproc->ready, struct work_item, entry);
+	if (!item)
+		return NULL;
+	if (item->is_call) {
+		t = thread_at(lproc, spare);
+		if (!t || t->state != THREAD_USER || t->seg->gone)
+			return ERR_PTR(-EINVAL);
+		w->starting = item->proclet;
+		WRITE_ONCE(w->shared->chain[0], spare);
+	} else {
+		t = container_of(item, struct thread, item);
+		list_del_init(&t->entry);
+		WRITE_ONCE(w->shared->chain[0], t->seg->start);
+	}
+	list_del_init(&item->entry);
+	WRITE_ONCE(w->shared->depth, 1);
+	if (item->proclet->state == PROCLET_DYING)
+		WRITE_ONCE(w->shared->attn, 1);
+	return item;
+}
+
+static void resume_thread(struct lproc *lproc, struct thread *t,
+			  struct proclet_work *work)
+{
+	enum thread_state state;
+	struct op *reply;
+	u64 out, len;
+
+	spin_lock(&lproc->lock);
+	state = t->state;
+	reply = t->reply;
+	t->reply = NULL;
+	out = t->out;
+	len = t->out_cap;
+	t->state = THREAD_USER;
+	spin_unlock(&lproc->lock);
+	work->stack = t->seg->start;
+	if (state == THREAD_PARKED) {
+		work->todo = PROCLET_TODO_SIGRETURN;
+		return;
+	}
+	work->todo = PROCLET_TODO_RESUME;
+	work->result = reply->result;
+	len = min_t(u64, len, reply->payload.len);
+	if (payload_to_user(&reply->payload, out, len))
+		work->result = -EFAULT;
+	op_free(reply);
+}
+
+static int worker_wait(struct lproc *lproc, struct worker *w)
+{
+	int err;
+
+	err = wait_event_interruptible(w->wait, READ_ONCE(w->woken) ||
+				       READ_ONCE(lproc->ended));
+	if (!err)
+		return 0;
+	spin_lock(&lproc->lock);
+	list_del_init(&w->idle);
+	/* The item that we were woken for is somebody else's now. */
+	if (w->woken && !list_empty(&lproc->ready)) {
+		struct worker *other = list_first_entry_or_null(&lproc->idle,
+								struct worker, idle);
+		if (other) {
+			list_del_init(&other->idle);
+			other->woken = true;
+			wake_up(&other->wait);
+		}
+	}
+	w->woken = false;
+	spin_unlock(&lproc->lock);
+	return -EINTR;
+}
+
+int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
+{
+	struct work_item *item;
+	struct worker *w;
+	int err;
+
+	w = worker_get(lproc, work->worker);
+	if (IS_ERR(w))
+		return PTR_ERR(w);
+	err = worker_report(lproc, w, work);
+	if (err)
+		return err;
+	work->todo = 0;
+	work->stack = 0;
+	work->result = 0;
+	for (;;) {
+		spin_lock(&lproc->lock);
+		w->woken = false;
+		if (lproc->ended || lproc->dying) {
+			spin_unlock(&lproc->lock);
+			work->todo = PROCLET_TODO_EXIT;
+			return 0;
+		}
+		item = take_item(lproc, w, work->spare);
+		if (!item) {
+			/* Last in, first out: its caches are warm. */
+			list_add(&w->idle, &lproc->idle);
+			spin_unlock(&lproc->lock);
+			err = worker_wait(lproc, w);
+			if (err)
+				return err;
+			continue;
+		}
+		spin_unlock(&lproc->lock);
+		if (IS_ERR(item))
+			return PTR_ERR(item);
+		if (!item->is_call) {
+			resume_thread(lproc, container_of(item, struct thread, item),
+				      work);
+			return 0;
+		}
+		if (!start_call(lproc, w, container_of(item, struct op, item),
+				work->spare)) {
+			work->todo = PROCLET_TODO_CALL;
+			work->stack = work->spare;
+			return 0;
+		}
+	}
+}
+
+/* One look at all workers: how many still run in @p? Signals those. */
+static int freeze_scan(struct proclet *p, u32 *parked)
+{
+	struct lproc *lproc = p->lproc;
+	struct proclet_tcb *tcb;
+	unsigned long index;
+	struct worker *w;
+	struct thread *t;
+	int busy = 0;
+	u32 d, i, j;
+
+	lockdep_assert_held(&lproc->lock);
+	list_for_each_entry(t, &p->threads, entry) {
+		tcb = thread_tcb(t);
+		if (tcb && READ_ONCE(tcb->pin))
+			return -EBUSY;
+	}
+	xa_for_each(&lproc->workers, index, w) {
+		if (w->starting == p) {
+			busy++;
+			continue;
+		}
+		d = chain_depth(w);
+		for (i = 0; i < d; i++) {
+			t = chain_thread(lproc, w, i);
+			tcb = t ? thread_tcb(t) : NULL;
+			if (!tcb || READ_ONCE(tcb->proclet) != p->id)
+				continue;
+			if (READ_ONCE(tcb->pin))
+				return -EBUSY;
+			if (i + 1 < d) {
+				for (j = 0; j <= i; j++)
+					chain_detach(lproc, w, j);
+				continue;
+			}
+			busy++;
+			if (READ_ONCE(w->shared->park) != t->seg->start) {
+				WRITE_ONCE(w->shared->park, t->seg->start);
+				++*parked;
+			}
+			if (READ_ONCE(w->shared->sig_pending))
+				continue;
+			WRITE_ONCE(w->shared->sig_pending, 1);
+			send_sig_info(PROCLET_SIGPARK, SEND_SIG_PRIV, w->task);
+		}
+	}
+	return busy;
+}
+
+/*
+ * Stop all threads of a FREEZING proclet: afterwards the kernel holds each.
+ * -EBUSY: one is pinned, or could not be parked before @deadline.
+ */
+int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked)
+{
+	struct lproc *lproc = p->lproc;
+	unsigned long index;
+	struct worker *w;
+	int busy;
+	u32 seq;
+
+	/* Its presence is off. Who does not see that yet, we see in its chain. */
+	worker_barrier(lproc);
+	for (;;) {
+		spin_lock(&lproc->lock);
+		if (lproc->dying)
+			busy = -ESHUTDOWN;
+		else
+			busy = freeze_scan(p, parked);
+		seq = lproc->park_seq;
+		spin_unlock(&lproc->lock);
+		if (busy <= 0)
+			break;
+		if (ktime_after(ktime_get(), deadline)) {
+			busy = -EBUSY;
+			break;
+		}
+		wait_event_hrtimeout(lproc->park_wq, READ_ONCE(lproc->park_seq) != seq,
+				     ns_to_ktime(FREEZE_POLL_NS));
+	}
+	if (!busy)
+		return 0;
+	/* Nobody needs to park any more. */
+	spin_lock(&lproc->lock);
+	xa_for_each(&lproc->workers, index, w) {
+		struct thread *t = thread_at(lproc, READ_ONCE(w->shared->park));
+		struct proclet_tcb *tcb = t ? thread_tcb(t) : NULL;
+
+		if (tcb && READ_ONCE(tcb->proclet) == p->id)
+			WRITE_ONCE(w->shared->park, 0);
+	}
+	spin_unlock(&lproc->lock);
+	return busy;
+}

@@ -1,0 +1,203 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Calls, and how a thread waits for anything.
+ *
+ * struct proclet_worker in the ABI header describes how a local call agrees
+ * with a kernel that takes proclets away at the same time. Two things are
+ * decided here:
+ *
+ * - A caller is suspended, on another stack, before its callee becomes the
+ *   innermost thread. When the callee turns out to be gone then, the caller may
+ *   be gone too. So this is not undone but becomes the result of the call,
+ *   CALL_AGAIN, which returns to the caller like any other.
+ * - On return the presence word is read before the caller's entry in the
+ *   chain. A caller that was taken away lost its entry before its
+ *   presence could be set again; the other way round both could look right.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "internal.h"
+
+/* The segment is to run @fn in tcb->proclet on this worker. */
+void call_prepare(struct proclet_tcb *tcb, proclet_method_t fn)
+{
+	tcb->lib[LIB_FN] = (__u64)fn;
+	tcb->lib[LIB_ROOT] = proclet_root(tcb->proclet);
+	tcb->pin = 0;
+}
+
+static __s64 native_op(const struct proclet_op *op)
+{
+	struct proclet_native_op n = { .size = sizeof(n), .op = *op };
+	int err;
+
+	err = dev_ioctl(PROCLET_IOC_OP, &n);
+	return err ? err : n.result;
+}
+
+/*
+ * Suspend the caller until the kernel has a result. Native frames beneath, as
+ * of a comparison function that sorts by calling proclets, must stay here.
+ */
+static __s64 thread_op(struct proclet_tcb *tcb, const struct proclet_op *op)
+{
+	bool pin = !tcb->pin &&
+		text_native_on_stack(tcb, (unsigned long)__builtin_frame_address(0));
+	struct worker *w = page_worker(tcb_page(tcb));
+
+	if (pin)
+		tcb->pin++;
+	tcb->out = op->out;
+	tcb->out_cap = op->out_cap;
+	w->work.op = *op;
+	w->work.op.seq = tcb_next_seq(tcb);
+	shim_switch(&tcb->sp, w->native_sp, PROCLET_DONE_OP);
+	/* another worker, perhaps another process: w is stale */
+	if (pin)
+		tcb->pin--;
+	return tcb->result;
+}
+
+__s64 shim_op(const struct proclet_op *op)
+{
+	struct proclet_tcb *tcb = tcb_self();
+
+	return tcb ? thread_op(tcb, op) : native_op(op);
+}
+
+/* On the callee's stack: is it here? */
+bool shim_push(struct proclet_tcb *tcb)
+{
+	struct proclet_worker *page = tcb_page(tcb);
+	__u32 depth = page->depth;
+
+	barrier();	/* the caller's context is complete */
+	WRITE_ONCE(page->chain[depth], (__u64)tcb);
+	WRITE_ONCE(page->depth, depth + 1);
+	barrier();
+	return likely(proclet_here(tcb->proclet));
+}
+
+/* Give the callee's result to its caller on this worker, if it is still here. */
+static bool return_local(struct proclet_worker *page, struct proclet_tcb *tcb,
+			 __s64 ret)
+{
+	__u32 depth = page->depth;
+	struct proclet_tcb *caller;
+
+	if (depth < 2)
+		return false;
+	WRITE_ONCE(page->depth, depth - 1);
+	barrier();
+	/* Whoever waits for the callee's proclet to be left wants to hear of it. */
+	if (unlikely(READ_ONCE(page->attn) || READ_ONCE(page->park)))
+		goto undo;
+	if (unlikely(!proclet_here(tcb->caller.proclet)))
+		goto undo;
+	barrier();
+	caller = (struct proclet_tcb *)READ_ONCE(page->chain[depth - 2]);
+	if (unlikely(!caller))
+		goto undo;
+	/* From here on the caller counts as running, and cannot be taken away. */
+	if (ret > 0)
+		memcpy((void *)caller->out, seg_out(tcb), ret);
+	caller->result = ret;
+	return true;
+undo:
+	WRITE_ONCE(page->depth, depth);
+	return false;
+}
+
+/*
+ * The method has returned, on the callee's stack and perhaps in another process
+ * than it began in. Returns the caller's stack pointer if it goes on here.
+ */
+__u64 shim_pop(struct proclet_tcb *tcb, __s64 ret)
+{
+	struct proclet_worker *page = tcb_page(tcb);
+	struct worker *w = page_worker(page);
+	struct proclet_tcb *caller;
+	bool dirty;
+
+	if (unlikely(ret > (__s64)tcb->res_cap))
+		ret = -EMSGSIZE;
+	else if (unlikely(ret < -METHOD_ERRNO_MAX && ret != CALL_AGAIN))
+		ret = -EINVAL;
+	dirty = seg_big(tcb->in_len) || (ret > 0 && seg_big(ret));
+
+	if (likely(return_local(page, tcb, ret))) {
+		caller = (struct proclet_tcb *)tcb->caller.stack;
+		tcb->proclet = 0;
+		seg_put(w, tcb, dirty);
+		if (likely(ret != CALL_AGAIN))
+			page->calls_local++;
+		return caller->sp;
+	}
+	w->done = tcb;
+	w->done_dirty = dirty;
+	w->work.status = ret;
+	shim_jump(w->native_sp, PROCLET_DONE_REPLY);
+}
+
+/* Call without the kernel. CALL_AGAIN: not possible, nothing was done. */
+static __s64 call_local(struct proclet_tcb *tcb, const struct proclet_op *op,
+			proclet_method_t fn)
+{
+	struct proclet_worker *page = tcb_page(tcb);
+	struct proclet_tcb *callee;
+
+	if (unlikely(!proclet_here(op->target)))
+		return CALL_AGAIN;
+	if (unlikely(page->depth >= PROCLET_CHAIN_MAX || READ_ONCE(page->attn) ||
+		     READ_ONCE(page->park)))
+		return CALL_AGAIN;
+	callee = seg_get(page_worker(page));
+	if (unlikely(!callee))
+		return CALL_AGAIN;
+
+	callee->proclet = op->target;
+	callee->worker = (__u64)page;
+	callee->method = op->method;
+	callee->in_len = op->in_len;
+	callee->res_cap = op->out_cap;
+	callee->caller.proclet = tcb->proclet;
+	callee->caller.stack = (__u64)tcb;
+	callee->caller.seq = tcb_next_seq(tcb);
+	callee->caller.node = shim.node;
+	callee->caller.reserved = 0;
+	call_prepare(callee, fn);
+	if (op->in_len)
+		memcpy(seg_in(callee), (const void *)op->in, op->in_len);
+	tcb->out = op->out;
+	tcb->out_cap = op->out_cap;
+	shim_call_local(tcb, callee);
+	/* see thread_op() */
+	return tcb->result;
+}
+
+PUBLIC ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
+			    size_t in_len, void *out, size_t out_cap)
+{
+	struct proclet_tcb *tcb = tcb_self();
+	struct proclet_op op = {
+		.op = PROCLET_OP_CALL,
+		.target = p,
+		.in = (__u64)in,
+		.in_len = in_len,
+		.out = (__u64)out,
+		.out_cap = out_cap,
+	};
+	__s64 ret;
+
+	if (unlikely(in_len > PROCLET_PAYLOAD_MAX || out_cap > PROCLET_PAYLOAD_MAX))
+		return -EMSGSIZE;
+	if (unlikely(!proclet_valid(p)))
+		return -ESTALE;
+	if (unlikely(method_index(m, &op.method)))
+		return -EINVAL;
+	if (!tcb)
+		return native_op(&op);
+	ret = call_local(tcb, &op, m);
+	return unlikely(ret == CALL_AGAIN) ? thread_op(tcb, &op) : ret;
+}

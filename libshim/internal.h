@@ -1,0 +1,238 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * libshim's own declarations.
+ *
+ * Every entry into a proclet runs on a thread segment of its own. Code on it
+ * finds its thread control block by masking the stack pointer, never through
+ * thread-local storage: a function that suspends its thread may go on in
+ * another worker, or in another process. So such a function keeps across
+ * the suspension only what lies in the region, and reads everything else
+ * (tcb->worker, struct shim) again.
+ */
+#ifndef _SHIM_INTERNAL_H
+#define _SHIM_INTERNAL_H
+
+#if !defined(__x86_64__) || defined(__ILP32__)
+#error "libshim: only x86-64 is supported"
+#endif
+
+/* For switch.S; checked against the structs below. */
+#define TCB_SP		16
+#define TCB_IN_LEN	72
+#define TCB_RES_CAP	80
+#define TCB_FN		120
+#define TCB_ROOT	128
+#define SEG_SIZE	0x400000
+#define SEG_IN		0x1000
+#define SEG_OUT		0x101000
+
+/* Kept free at the top, so that the first stack pointer is in the segment. */
+#define SEG_TOP		(SEG_SIZE - 16)
+
+#ifndef __ASSEMBLER__
+
+#include <linux/proclet.h>
+#include <proclet.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+_Static_assert(offsetof(struct proclet_tcb, sp) == TCB_SP, "tcb");
+_Static_assert(offsetof(struct proclet_tcb, in_len) == TCB_IN_LEN, "tcb");
+_Static_assert(offsetof(struct proclet_tcb, res_cap) == TCB_RES_CAP, "tcb");
+_Static_assert(offsetof(struct proclet_tcb, lib[0]) == TCB_FN, "tcb");
+_Static_assert(offsetof(struct proclet_tcb, lib[1]) == TCB_ROOT, "tcb");
+_Static_assert(PROCLET_STACK_SIZE == SEG_SIZE, "segment");
+_Static_assert(PROCLET_STACK_IN == SEG_IN, "segment");
+_Static_assert(PROCLET_STACK_OUT == SEG_OUT, "segment");
+_Static_assert(sizeof(struct proclet_worker) <= PROCLET_WORKER_SIZE, "page");
+
+#define READ_ONCE(x)		(*(const volatile __typeof__(x) *)&(x))
+#define WRITE_ONCE(x, v)	(*(volatile __typeof__(x) *)&(x) = (v))
+#define barrier()		__asm__ volatile("" : : : "memory")
+#define likely(x)		__builtin_expect(!!(x), 1)
+#define unlikely(x)		__builtin_expect(!!(x), 0)
+
+#define PUBLIC			__attribute__((visibility("default")))
+
+/*
+ * tcb->lib[]: what shim_method needs, and the number of the segment's last
+ * operation. The kernel clears tcb->seq with each new thread; this goes on, so
+ * that a late reply finds no new owner.
+ */
+#define LIB_FN			0
+#define LIB_ROOT		1
+#define LIB_SEQ			2
+
+#define METHOD_ROOT		0xffffffffU
+#define METHOD_ERRNO_MAX	4095
+
+/*
+ * A local call that found its callee gone: it has not been executed, the
+ * caller takes it through the kernel. No method can return this.
+ */
+#define CALL_AGAIN		((__s64)1 << 63)
+
+/**
+ * struct shim - this member
+ * @fd: its file
+ * @node: its node's id
+ * @presence: generation of the proclet that begins in a granule and is here
+ * @workers: the workers' pages
+ * @canary: stack protector's value in lproc threads, the same in all members
+ */
+struct shim {
+	int fd;
+	__u32 node;
+	const __u32 *presence;
+	char *workers;
+	unsigned long canary;
+};
+extern struct shim shim;
+
+#define SEGS_KEEP		16
+#define SEGS_MAX		(SEGS_KEEP + PROCLET_CHAIN_MAX)
+
+/**
+ * struct worker - what only the worker itself uses
+ * @native_sp: its native loop's stack pointer while it runs a thread
+ * @page: what it shares with the kernel
+ * @done: segment of the method that returned, until that is reported
+ * @done_dirty: it holds pages worth giving back
+ * @nsegs: number of @segs
+ * @segs: free segments, the last used last; bit 0: holds pages worth giving
+ *        back
+ * @altstack: its signal stack, which sigreturn must not replace
+ * @work: argument of PROCLET_IOC_WORK
+ */
+struct worker {
+	__u64 native_sp;
+	struct proclet_worker *page;
+	struct proclet_tcb *done;
+	bool done_dirty;
+	unsigned int nsegs;
+	__u64 segs[SEGS_MAX];
+	stack_t altstack;
+	struct proclet_work work;
+};
+#define SEG_DIRTY		1ULL
+
+/* The segment that an address lies in; NULL: not a thread's. */
+static inline struct proclet_tcb *tcb_of(unsigned long addr)
+{
+	unsigned long off = addr - PROCLET_REGION_BASE;
+
+	if (off >= PROCLET_REGION_SIZE ||
+	    (off & (PROCLET_SLICE_SIZE - 1)) < PROCLET_STACKS_OFF)
+		return NULL;
+	return (struct proclet_tcb *)(addr & PROCLET_STACK_MASK);
+}
+
+/* The caller's thread; NULL: a native one. */
+static inline struct proclet_tcb *tcb_self(void)
+{
+	unsigned long sp;
+
+	__asm__ volatile("mov %%rsp, %0" : "=r" (sp));
+	return tcb_of(sp);
+}
+
+static inline struct proclet_worker *tcb_page(const struct proclet_tcb *tcb)
+{
+	return (struct proclet_worker *)READ_ONCE(tcb->worker);
+}
+
+static inline struct worker *page_worker(const struct proclet_worker *page)
+{
+	return (struct worker *)page->native;
+}
+
+static inline bool proclet_valid(proclet_t p)
+{
+	return PROCLET_ID_GEN(p) && PROCLET_ID_GRANULE(p) <
+		PROCLET_REGION_SIZE / PROCLET_GRANULE_SIZE;
+}
+
+/* Is it here? Only for valid ids. */
+static inline bool proclet_here(proclet_t p)
+{
+	return READ_ONCE(shim.presence[PROCLET_ID_GRANULE(p)]) ==
+		PROCLET_ID_GEN(p);
+}
+
+static inline void *seg_in(struct proclet_tcb *tcb)
+{
+	return (char *)tcb + PROCLET_STACK_IN;
+}
+
+static inline void *seg_out(struct proclet_tcb *tcb)
+{
+	return (char *)tcb + PROCLET_STACK_OUT;
+}
+
+static inline __u64 tcb_next_seq(struct proclet_tcb *tcb)
+{
+	return tcb->seq = ++tcb->lib[LIB_SEQ];
+}
+
+/* Do these many bytes make a segment's buffers worth trimming? */
+static inline bool seg_big(__u64 len)
+{
+	return len > (64UL << 10);
+}
+
+static inline __u64 proclet_root(proclet_t p)
+{
+	return PROCLET_ID_HEAP(p) + PROCLET_ROOT_OFF;
+}
+
+/* dev.c */
+int dev_join(struct proclet_join *join);
+int dev_map(void);
+int dev_ioctl(unsigned long cmd, void *arg);	/* -errno */
+int dev_members(struct proclet_members *m, unsigned int wait_for,
+		unsigned int timeout_ms);
+
+/* text.c: whose code is an address */
+int text_init(struct proclet_ident *ident);	/* after a message: -errno */
+bool text_migratable(unsigned long ip);
+bool text_parkable(unsigned long ip);
+bool text_native_on_stack(struct proclet_tcb *tcb, unsigned long sp);
+
+/* method.c */
+int method_init(const proclet_method_t *first, const proclet_method_t *last);
+int method_index(proclet_method_t fn, __u32 *index);
+proclet_method_t method_get(__u32 index);
+
+/* lproc.c */
+proclet_method_t lproc_root_method(void);	/* NULL: not here, or not now */
+void shim_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* worker.c */
+int worker_start(void);
+struct proclet_tcb *seg_get(struct worker *w);
+void seg_put(struct worker *w, struct proclet_tcb *tcb, bool dirty);
+
+/* park.c */
+extern __thread struct proclet_worker *park_self
+	__attribute__((tls_model("initial-exec")));
+int park_init(void);
+
+/* call.c */
+__s64 shim_op(const struct proclet_op *op);
+void call_prepare(struct proclet_tcb *tcb, proclet_method_t fn);
+
+/* Called on the stack of a thread that a local call enters or leaves. */
+bool shim_push(struct proclet_tcb *tcb);
+__u64 shim_pop(struct proclet_tcb *tcb, __s64 ret);
+
+/* switch.S */
+extern const char shim_method_ret[];
+__u64 shim_switch(__u64 *save, __u64 to, __u64 val);
+__u64 shim_run(__u64 *save, struct proclet_tcb *tcb);
+__u64 shim_sigreturn(__u64 *save, __u64 frame);
+void shim_jump(__u64 to, __u64 val) __attribute__((noreturn));
+void shim_call_local(struct proclet_tcb *caller, struct proclet_tcb *callee);
+
+#endif /* __ASSEMBLER__ */
+#endif /* _SHIM_INTERNAL_H */

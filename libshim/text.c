@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: GPL-2.0-or-later
+/*
+ * Whose code is an address. Migratable is the program's own text, and the
+ * parts of libshim that run in a proclet (section shim_heap). All else is
+ * native: libshim (section shim_native), shared libraries, the vDSO. A thread
+ * is not parked in native code, nor with native code beneath it on its stack.
+ */
+#include <elf.h>
+#include <errno.h>
+#include <link.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <unwind.h>
+
+#include "internal.h"
+
+#define EXE_RANGES	8
+#define NATIVE_RANGES	256
+
+struct range {
+	unsigned long start, end;
+};
+
+/*
+ * Of this library's code; the linker makes them from the sections' names. A
+ * program that is linked statically and allocates nothing has no shim_heap.
+ */
+#pragma GCC visibility push(hidden)
+extern const char __start_shim_native[], __stop_shim_native[];
+extern const char __start_shim_heap[] __attribute__((weak));
+extern const char __stop_shim_heap[] __attribute__((weak));
+#pragma GCC visibility pop
+
+static struct range exe[EXE_RANGES];
+static unsigned int nexe;
+
+/*
+ * Native text, by address of the words on a stack: a filter before unwinding.
+ * The table in use is not written; @seq tells that it became the other one.
+ */
+struct natives {
+	unsigned int n;
+	unsigned long start, end;
+	struct range range[NATIVE_RANGES];
+	unsigned long long adds, subs;
+};
+static struct natives natives[2];
+static unsigned int natives_seq;
+static bool natives_busy;
+
+static bool in(unsigned long ip, const char *start, const char *end)
+{
+	return ip >= (unsigned long)start && ip < (unsigned long)end;
+}
+
+static const struct range *exe_range(unsigned long ip)
+{
+	unsigned int i;
+
+	for (i = 0; i < nexe; i++)
+		if (ip >= exe[i].start && ip < exe[i].end)
+			return &exe[i];
+	return NULL;
+}
+
+bool text_migratable(unsigned long ip)
+{
+	if (in(ip, __start_shim_heap, __stop_shim_heap))
+		return true;
+	/* Linked statically, libshim lies in the program's text. */
+	return exe_range(ip) && !in(ip, __start_shim_native, __stop_shim_native);
+}
+
+/*
+ * Before the jump of "push GOT[1]; jmp *GOT[2]", by which the PLT calls the
+ * dynamic linker, an address of the dynamic linker's is on the stack.
+ */
+static bool in_plt0(unsigned long ip)
+{
+	const struct range *r = exe_range(ip);
+	const unsigned char *insn = (const unsigned char *)ip;
+	int push, jmp;
+
+	if (!r || ip - r->start < 6 || r->end - ip < 7)
+		return false;
+	if (insn[-6] != 0xff || insn[-5] != 0x35)
+		return false;
+	memcpy(&push, insn - 4, sizeof(push));
+	if (*insn == 0xf2)
+		insn++;
+	if (insn[0] != 0xff || insn[1] != 0x25)
+		return false;
+	memcpy(&jmp, insn + 2, sizeof(jmp));
+	return ip + push + 8 == (unsigned long)insn + 6 + jmp;
+}
+
+/* May a thread be stopped at this instruction? */
+bool text_parkable(unsigned long ip)
+{
+	return text_migratable(ip) && !in_plt0(ip);
+}
+
+/*
+ * Refuses to guess: without build ids different programs would look alike, and
+ * in a statically linked one libc is part of its text.
+ */
+static int read_note(const struct dl_phdr_info *info, const ElfW(Phdr) *ph,
+		     struct proclet_ident *ident)
+{
+	const char *p = (const char *)info->dlpi_addr + ph->p_vaddr;
+	const char *end = p + ph->p_memsz;
+	size_t align = ph->p_align == 8 ? 8 : 4;
+	const ElfW(Nhdr) *note;
+	const char *desc;
+
+	while ((size_t)(end - p) >= sizeof(*note)) {
+		note = (const ElfW(Nhdr) *)p;
+		p += sizeof(*note);
+		desc = p + ((note->n_namesz + align - 1) & -align);
+		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
+		    !memcmp(p, ELF_NOTE_GNU, 4) && note->n_descsz &&
+		    note->n_descsz <= sizeof(ident->build_id)) {
+			memcpy(ident->build_id, desc, note->n_descsz);
+			ident->build_id_len = note->n_descsz;
+			return 1;
+		}
+		p = desc + ((note->n_descsz + align - 1) & -align);
+		if (p > end)
+			break;
+	}
+	return 0;
+}
+
+struct exe_info {
+	struct proclet_ident *ident;
+	bool interp;
+};
+
+/* The program is the first object. */
+static int read_exe(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct exe_info *e = arg;
+	const ElfW(Phdr) *ph;
+	unsigned int i;
+
+	(void)size;
+	for (i = 0; i < info->dlpi_phnum; i++) {
+		ph = &info->dlpi_phdr[i];
+		if (ph->p_type == PT_INTERP)
+			e->interp = true;
+		else if (ph->p_type == PT_NOTE && !e->ident->build_id_len)
+			read_note(info, ph, e->ident);
+		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
+			continue;
+		if (nexe == EXE_RANGES)
+			return -E2BIG;
+		exe[nexe].start = info->dlpi_addr + ph->p_vaddr;
+		exe[nexe].end = exe[nexe].start + ph->p_memsz;
+		nexe++;
+	}
+	return 1;
+}
+
+struct read_natives {
+	struct natives *to;
+	unsigned int object;
+};
+
+static void natives_add(struct natives *to, unsigned long start, unsigned long end)
+{
+	if (to->n == NATIVE_RANGES) {
+		/* Too much is safe: it only costs unwinding. */
+		struct range *last = &to->range[to->n - 1];
+
+		if (start < last->start)
+			last->start = start;
+		if (end > last->end)
+			last->end = end;
+	} else {
+		to->range[to->n].start = start;
+		to->range[to->n].end = end;
+		to->n++;
+	}
+	if (start < to->start)
+		to->start = start;
+	if (end > to->end)
+		to->end = end;
+}
+
+static int read_native(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	struct read_natives *rn = arg;
+	unsigned long start;
+	unsigned int i;
+
+	(void)size;
+	rn->to->adds = info->dlpi_adds;
+	rn->to->subs = info->dlpi_subs;
+	if (!rn->object++)
+		return 0;
+	for (i = 0; i < info->dlpi_phnum; i++) {
+		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+
+		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
+			continue;
+		start = info->dlpi_addr + ph->p_vaddr;
+		natives_add(rn->to, start, start + ph->p_memsz);
+	}
+	return 0;
+}
+
+static void natives_read(struct natives *to)
+{
+	struct read_natives rn = { .to = to };
+
+	to->n = 0;
+	to->start = ~0UL;
+	to->end = 0;
+	natives_add(to, (unsigned long)__start_shim_native,
+		    (unsigned long)__stop_shim_native);
+	dl_iterate_phdr(read_native, &rn);
+}
+
+static int read_changes(struct dl_phdr_info *info, size_t size, void *arg)
+{
+	const struct natives *now = arg;
+
+	(void)size;
+	return info->dlpi_adds == now->adds && info->dlpi_subs == now->subs ? 1 : 2;
+}
+
+/* The present table; NULL: somebody is writing it. */
+static const struct natives *natives_get(unsigned int *seq)
+{
+	unsigned int now = __atomic_load_n(&natives_seq, __ATOMIC_ACQUIRE);
+
+	if (dl_iterate_phdr(read_changes, &natives[now % 2]) == 2) {
+		if (__atomic_exchange_n(&natives_busy, true, __ATOMIC_ACQUIRE))
+			return NULL;
+		now = __atomic_load_n(&natives_seq, __ATOMIC_RELAXED) + 1;
+		natives_read(&natives[now % 2]);
+		__atomic_store_n(&natives_seq, now, __ATOMIC_RELEASE);
+		__atomic_store_n(&natives_busy, false, __ATOMIC_RELEASE);
+	}
+	*seq = now;
+	return &natives[now % 2];
+}
+
+/* Is there a word on the stack that could be a return address of native code? */
+static bool stack_suspicious(unsigned long sp, unsigned long end)
+{
+	const struct natives *now;
+	unsigned int seq, i;
+	unsigned long w;
+
+	now = natives_get(&seq);
+	if (!now || (sp & 7))
+		return true;
+	for (; sp < end; sp += sizeof(w)) {
+		w = *(unsigned long *)sp;
+		if (likely(w < now->start || w >= now->end))
+			continue;
+		for (i = 0; i < now->n; i++)
+			if (w >= now->range[i].start && w < now->range[i].end)
+				return true;
+	}
+	return __atomic_load_n(&natives_seq, __ATOMIC_ACQUIRE) != seq;
+}
+
+struct walk {
+	bool migratable;
+	bool native;
+	bool base;
+};
+
+static _Unwind_Reason_Code walk_frame(struct _Unwind_Context *ctx, void *arg)
+{
+	unsigned long ip = _Unwind_GetIP(ctx);
+	struct walk *walk = arg;
+
+	if (ip == (unsigned long)shim_method_ret) {
+		walk->base = true;
+		return _URC_NORMAL_STOP;
+	}
+	if (text_migratable(ip)) {
+		walk->migratable = true;
+	} else if (walk->migratable) {
+		walk->native = true;
+		return _URC_NORMAL_STOP;
+	}
+	return _URC_NO_REASON;
+}
+
+/*
+ * Is native code beneath the program's innermost frame on the caller's stack
+ * @tcb, of which @sp is to be looked at and above? What cannot be unwound is
+ * not known to be free of it.
+ */
+bool text_native_on_stack(struct proclet_tcb *tcb, unsigned long sp)
+{
+	/* without the return address into shim_method */
+	unsigned long end = (unsigned long)tcb + SEG_TOP - sizeof(long);
+	struct walk walk = {};
+	int err = errno;
+	bool native = false;
+
+	if (stack_suspicious(sp, end)) {
+		_Unwind_Backtrace(walk_frame, &walk);
+		native = walk.native || !walk.base;
+	}
+	errno = err;
+	return native;
+}
+
+static _Unwind_Reason_Code walk_none(struct _Unwind_Context *ctx, void *arg)
+{
+	(void)ctx;
+	(void)arg;
+	return _URC_NO_REASON;
+}
+
+static unsigned long long xfeatures(void)
+{
+	unsigned int eax = 1, ebx, ecx = 0, edx;
+
+	__asm__("cpuid" : "+a" (eax), "=b" (ebx), "+c" (ecx), "=d" (edx));
+	if (!(ecx & (1U << 27)))	/* OSXSAVE */
+		return 3;		/* x87, SSE */
+	__asm__("xgetbv" : "=a" (eax), "=d" (edx) : "c" (0));
+	return (unsigned long long)edx << 32 | eax;
+}
+
+int text_init(struct proclet_ident *ident)
+{
+	struct exe_info e = { .ident = ident };
+	unsigned int i;
+
+	nexe = 0;
+	if (dl_iterate_phdr(read_exe, &e) != 1 || !nexe) {
+		shim_error("cannot find the program's text");
+		return -ENOEXEC;
+	}
+	if (!e.interp) {
+		shim_error("the program is linked statically: only libshim may be");
+		return -ENOEXEC;
+	}
+	if (!ident->build_id_len) {
+		shim_error("the program has no build id (link it with -Wl,--build-id)");
+		return -ENOEXEC;
+	}
+	ident->page_size = sysconf(_SC_PAGESIZE);
+	ident->text[0] = exe[0].start;
+	ident->text[1] = exe[0].end;
+	for (i = 1; i < nexe; i++) {
+		if (exe[i].start < ident->text[0])
+			ident->text[0] = exe[i].start;
+		if (exe[i].end > ident->text[1])
+			ident->text[1] = exe[i].end;
+	}
+	ident->shim[0] = (unsigned long)__start_shim_native;
+	ident->shim[1] = (unsigned long)__stop_shim_native;
+	ident->xfeatures = xfeatures();
+
+	natives_read(&natives[0]);
+	/* What the first call sets up must not be set up in a signal handler. */
+	_Unwind_Backtrace(walk_none, NULL);
+	return 0;
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The kselftest harness for programs that use /dev/proclet directly. They do
+ * their work on one node; the copies on the other nodes end at once.
+ *
+ * Arguments NAME=VALUE are added to the environment, which the machine that
+ * starts the test cannot pass on.
+ */
+#ifndef PROCLET_SELFTEST_HARNESS_H
+#define PROCLET_SELFTEST_HARNESS_H
+
+/* What failed belongs in the report, and a test ends with _exit(). */
+#define TH_LOG_STREAM stdout
+#include <kselftest_harness.h>
+#include <string.h>
+
+/* Seconds; kernels with all checks on, in emulation, are slow. */
+#undef TEST_TIMEOUT_DEFAULT
+#define TEST_TIMEOUT_DEFAULT 120
+
+static inline unsigned int env_number(const char *name, unsigned int otherwise)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? strtoul(value, NULL, 10) : otherwise;
+}
+
+static void __attribute__((constructor)) only_on_root(int argc, char **argv)
+{
+	for (int i = 1; i < argc; i++)
+		if (strchr(argv[i], '='))
+			putenv(argv[i]);
+	if (env_number("PROCLET_NODE", 0) != env_number("PROCLET_ROOT",
+						env_number("PROCLET_NODE", 0)))
+		_exit(0);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+}
+
+#endif /* PROCLET_SELFTEST_HARNESS_H */

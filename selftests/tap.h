@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Tests in a logical process: the root runs a table of them and reports in
+ * TAP. The harness cannot be used, as it runs each test in a child, which is
+ * not a member.
+ *
+ * Arguments of the program: NAME=VALUE is added to the environment (of the
+ * root), any other selects the test of that name.
+ */
+#ifndef PROCLET_SELFTEST_TAP_H
+#define PROCLET_SELFTEST_TAP_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <proclet.h>
+#include <kselftest.h>
+
+/**
+ * struct tap_test - a test
+ * @name: what it proves
+ * @fn: returns KSFT_PASS, KSFT_FAIL or KSFT_SKIP
+ * @seconds: it must end within so many; 0: TAP_SECONDS
+ */
+struct tap_test {
+	const char *name;
+	int (*fn)(void);
+	unsigned int seconds;
+};
+
+#define TAP_SECONDS 120
+#define TAP_TEST(fn) { #fn, fn, 0 }
+
+#define diag(fmt, ...) ksft_print_msg(fmt "\n", ##__VA_ARGS__)
+
+static inline void tap_value(char *buf, size_t size, long long v)
+{
+	const char *name = v < 0 && v > -4096 ? strerrorname_np(-v) : NULL;
+
+	if (name)
+		snprintf(buf, size, "%lld (-%s)", v, name);
+	else
+		snprintf(buf, size, "%lld", v);
+}
+
+static inline void tap_differs(const char *file, int line, const char *what,
+			       const char *relation, long long expected, long long seen)
+{
+	char e[48], s[48];
+
+	tap_value(e, sizeof(e), expected);
+	tap_value(s, sizeof(s), seen);
+	diag("%s:%d: %s: expected %s%s, saw %s", file, line, what, relation, e, s);
+}
+
+/* In a test, or in what it calls by TRY(): fail unless it is so. */
+#define CHECK_RELATION(what, relation, text, expected) do {		\
+	long long seen_ = (long long)(what);				\
+	long long expected_ = (long long)(expected);			\
+									\
+	if (!(seen_ relation expected_)) {				\
+		tap_differs(__FILE__, __LINE__, #what, text, expected_, seen_); \
+		return KSFT_FAIL;					\
+	}								\
+} while (0)
+
+#define CHECK_EQ(what, expected) CHECK_RELATION(what, ==, "", expected)
+#define CHECK_GE(what, expected) CHECK_RELATION(what, >=, "at least ", expected)
+
+#define CHECK(what) do {						\
+	if (!(what)) {							\
+		diag("%s:%d: expected %s, saw otherwise", __FILE__, __LINE__, #what); \
+		return KSFT_FAIL;					\
+	}								\
+} while (0)
+
+#define TRY(call) do {							\
+	int ret_ = (call);						\
+									\
+	if (ret_ != KSFT_PASS)						\
+		return ret_;						\
+} while (0)
+
+#define SKIP(fmt, ...) do {						\
+	diag("skipped: " fmt, ##__VA_ARGS__);				\
+	return KSFT_SKIP;						\
+} while (0)
+
+static inline unsigned int env_number(const char *name, unsigned int otherwise)
+{
+	const char *value = getenv(name);
+
+	return value && *value ? strtoul(value, NULL, 10) : otherwise;
+}
+
+/* A call by a thread of the C library, waited for later. */
+struct caller {
+	proclet_t p;
+	proclet_method_t method;
+	const void *in;
+	size_t in_len;
+	void *out;
+	size_t out_cap;
+	ssize_t ret;
+	bool started;
+	pthread_t thread;
+};
+
+/* What a test has started and made is ended and destroyed after it. */
+static struct caller callers[64];
+static proclet_t made[256];
+static unsigned int made_count;
+static void (*tap_stop)(proclet_t p);	/* make the methods that run in it end */
+
+static inline void *caller_run(void *arg)
+{
+	struct caller *c = arg;
+
+	c->ret = proclet_call(c->p, c->method, c->in, c->in_len, c->out, c->out_cap);
+	return NULL;
+}
+
+static inline struct caller *caller_start(proclet_t p, proclet_method_t method,
+					  const void *in, size_t in_len,
+					  void *out, size_t out_cap)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(callers); i++) {
+		struct caller *c = &callers[i];
+
+		if (c->started)
+			continue;
+		*c = (struct caller) { p, method, in, in_len, out, out_cap, 0, true, 0 };
+		if (!pthread_create(&c->thread, NULL, caller_run, c))
+			return c;
+		c->started = false;
+		break;
+	}
+	ksft_exit_fail_msg("no thread for a caller\n");
+	return NULL;
+}
+
+static inline ssize_t caller_wait(struct caller *c)
+{
+	if (c->started)
+		pthread_join(c->thread, NULL);
+	c->started = false;
+	return c->ret;
+}
+
+static inline int make(proclet_t *p, int node, size_t capacity, size_t root_size)
+{
+	struct proclet_attr attr = {
+		.capacity = capacity,
+		.node = node,
+		.root_size = root_size,
+	};
+
+	CHECK_EQ(proclet_create(p, &attr), 0);
+	if (made_count < ARRAY_SIZE(made))
+		made[made_count++] = *p;
+	return KSFT_PASS;
+}
+
+static inline void tap_cleanup(void)
+{
+	for (unsigned int i = 0; tap_stop && i < made_count; i++)
+		tap_stop(made[i]);
+	for (unsigned int i = 0; i < ARRAY_SIZE(callers); i++)
+		caller_wait(&callers[i]);
+	while (made_count)
+		proclet_destroy(made[--made_count]);
+}
+
+/* A test that hangs ends the program: nothing may wait for ever. */
+static struct {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	const struct tap_test *test;
+	unsigned int number;
+	struct timespec end;
+} tap_watch = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, 0, { 0 } };
+
+static inline void *tap_watchdog(void *unused)
+{
+	(void)unused;
+	pthread_mutex_lock(&tap_watch.lock);
+	for (;;) {
+		unsigned int number = tap_watch.number;
+
+		if (!tap_watch.test) {
+			pthread_cond_wait(&tap_watch.changed, &tap_watch.lock);
+			continue;
+		}
+		if (pthread_cond_timedwait(&tap_watch.changed, &tap_watch.lock,
+					   &tap_watch.end) == ETIMEDOUT &&
+		    tap_watch.test && number == tap_watch.number) {
+			printf("not ok %u %s\n", number, tap_watch.test->name);
+			printf("Bail out! %s: expected to end in %u s, did not\n",
+			       tap_watch.test->name, tap_watch.test->seconds ?: TAP_SECONDS);
+			fflush(stdout);
+			_exit(KSFT_FAIL);
+		}
+	}
+	return NULL;
+}
+
+static inline void tap_watch_test(const struct tap_test *test, unsigned int number)
+{
+	pthread_mutex_lock(&tap_watch.lock);
+	tap_watch.test = test;
+	tap_watch.number = number;
+	clock_gettime(CLOCK_REALTIME, &tap_watch.end);
+	if (test)
+		tap_watch.end.tv_sec += test->seconds ?: TAP_SECONDS;
+	pthread_cond_signal(&tap_watch.changed);
+	pthread_mutex_unlock(&tap_watch.lock);
+}
+
+static inline bool tap_selected(const struct tap_test *test, int argc, char **argv)
+{
+	bool any = false;
+
+	for (int i = 1; i < argc; i++) {
+		if (strchr(argv[i], '='))
+			continue;
+		if (!strcmp(argv[i], test->name))
+			return true;
+		any = true;
+	}
+	return !any;
+}
+
+static inline int tap_run(const struct tap_test *tests, unsigned int n, int argc, char **argv)
+{
+	unsigned int planned = 0, number = 0;
+	pthread_t watchdog;
+
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (int i = 1; i < argc; i++)
+		if (strchr(argv[i], '='))
+			putenv(argv[i]);
+	ksft_print_header();
+	for (unsigned int i = 0; i < n; i++)
+		planned += tap_selected(&tests[i], argc, argv);
+	ksft_set_plan(planned);
+	if (pthread_create(&watchdog, NULL, tap_watchdog, NULL))
+		ksft_exit_fail_msg("no thread for the watchdog\n");
+	pthread_detach(watchdog);
+	for (unsigned int i = 0; i < n; i++) {
+		const char *name = tests[i].name;
+		int ret;
+
+		if (!tap_selected(&tests[i], argc, argv))
+			continue;
+		tap_watch_test(&tests[i], ++number);
+		ret = tests[i].fn();
+		tap_cleanup();
+		tap_watch_test(NULL, number);
+		if (ret == KSFT_SKIP)
+			ksft_test_result_skip("%s\n", name);
+		else
+			ksft_test_result(ret == KSFT_PASS, "%s\n", name);
+	}
+	ksft_print_cnts();
+	if (planned && ksft_get_xskip_cnt() == (int)planned)
+		return KSFT_SKIP;
+	return ksft_get_fail_cnt() ? KSFT_FAIL : KSFT_PASS;
+}
+
+/* The members' nodes; the root's is first. */
+static int nodes[32];
+static int node_count;
+
+static inline int tap_nodes(int wanted)
+{
+	int here = lproc_node();
+
+	node_count = lproc_nodes(nodes, ARRAY_SIZE(nodes));
+	if (node_count < wanted)
+		SKIP("needs %d nodes, there are %d", wanted, node_count);
+	for (int i = 0; i < node_count; i++) {
+		if (nodes[i] == here) {
+			nodes[i] = nodes[0];
+			nodes[0] = here;
+		}
+	}
+	CHECK_EQ(nodes[0], here);
+	return KSFT_PASS;
+}
+
+/* A xorshift step: the same numbers everywhere, without the C library. */
+static inline __u64 next_random(__u64 *state)
+{
+	__u64 x = *state ?: 0x9e3779b97f4a7c15ULL;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	*state = x;
+	return x;
+}
+
+static inline __u64 checksum(const void *data, size_t len)
+{
+	const unsigned char *p = data;
+	__u64 sum = 0xcbf29ce484222325ULL;
+
+	for (size_t i = 0; i < len; i++)
+		sum = (sum ^ p[i]) * 0x100000001b3ULL;
+	return sum;
+}
+
+#endif /* PROCLET_SELFTEST_TAP_H */
