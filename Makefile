@@ -15,7 +15,7 @@ VERSION = 0.1.0
 PREFIX = /usr/local
 
 # The place for another kernel's headers; looked up late, as 'deps' may install it.
-KDIR = $(lastword $(shell ls -d /usr/src/linux-headers-6.1*-amd64 2>/dev/null | sort -V))
+KDIR = $(lastword $(shell ls -d /usr/src/linux-headers-6.1.*-amd64 2>/dev/null | sort -V))
 export KDIR VERSION
 
 # ---- packages ----------------------------------------------------------------

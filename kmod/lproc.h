@@ -354,8 +354,6 @@ void lproc_peer_down(struct peer *peer);
 void lproc_lost_member(struct lproc *lproc, u32 node);
 
 /* region.c: segments, their pages, what can be mapped */
-int region_init(void);
-void region_exit(void);
 int region_setup(struct lproc *lproc);
 void region_teardown(struct lproc *lproc);
 int region_mmap(struct file *file, struct vm_area_struct *vma);

@@ -10,12 +10,9 @@ static int __init proclet_init(void)
 {
 	int err;
 
-	err = region_init();
-	if (err)
-		return err;
 	err = xport_rdma_init();
 	if (err)
-		goto exit_region;
+		return err;
 	err = sysfs_init();
 	if (err)
 		goto exit_rdma;
@@ -38,8 +35,6 @@ exit_sysfs:
 	sysfs_exit();
 exit_rdma:
 	xport_rdma_exit();
-exit_region:
-	region_exit();
 	return err;
 }
 module_init(proclet_init);
@@ -52,7 +47,6 @@ static void __exit proclet_exit(void)
 	sysfs_exit();
 	xport_rdma_exit();
 	rcu_barrier();
-	region_exit();
 }
 module_exit(proclet_exit);
 

@@ -24,6 +24,7 @@
 
 /* An inode for each region, so that unmap_mapping_range() finds its mappings. */
 static struct vfsmount *region_mnt;
+static int region_mnt_count;
 
 static int region_fs_init(struct fs_context *fc)
 {
@@ -36,17 +37,6 @@ static struct file_system_type region_fs = {
 	.init_fs_context = region_fs_init,
 	.kill_sb = kill_anon_super,
 };
-
-int region_init(void)
-{
-	region_mnt = kern_mount(&region_fs);
-	return PTR_ERR_OR_ZERO(region_mnt);
-}
-
-void region_exit(void)
-{
-	kern_unmount(region_mnt);
-}
 
 static u64 slice_base(struct lproc *lproc)
 {
@@ -64,14 +54,19 @@ int region_setup(struct lproc *lproc)
 				      GFP_KERNEL_ACCOUNT);
 	if (!lproc->heap_slots || !lproc->stack_slots)
 		goto free_slots;
+	/* Mounted only while in use: the mount holds a reference to the module. */
+	if (simple_pin_fs(&region_fs, &region_mnt, &region_mnt_count))
+		goto free_slots;
 	lproc->inode = alloc_anon_inode(region_mnt->mnt_sb);
 	if (IS_ERR(lproc->inode))
-		goto free_slots;
+		goto release_fs;
 	lproc->mapping = lproc->inode->i_mapping;
 	return 0;
 
-free_slots:
+release_fs:
+	simple_release_fs(&region_mnt, &region_mnt_count);
 	lproc->inode = NULL;
+free_slots:
 	kvfree(lproc->heap_slots);
 	kvfree(lproc->stack_slots);
 	lproc->heap_slots = NULL;
@@ -105,6 +100,7 @@ void region_teardown(struct lproc *lproc)
 	kvfree(lproc->heap_slots);
 	kvfree(lproc->stack_slots);
 	iput(lproc->inode);
+	simple_release_fs(&region_mnt, &region_mnt_count);
 }
 
 struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit)

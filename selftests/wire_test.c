@@ -143,7 +143,7 @@ static void make_op_descs(void)
 	struct wire_op *m = (void *)msg;
 
 	make_op();
-	fill_descs(&m->payload, 8, 32);
+	fill_descs(&m->payload, 8, 16);
 }
 
 static void make_reply(void)
@@ -372,7 +372,7 @@ static void header(void)
 									\
 	make();								\
 	put(m->field, value);						\
-	EXPECT(check(), "when " #field "of " #make " is " #value);	\
+	EXPECT(check(), "when " #field " of " #make " is " #value);	\
 } while (0)
 
 #define ACCEPTED(make, type, field, value) do {				\
@@ -382,7 +382,7 @@ static void header(void)
 	make();								\
 	put(m->field, value);						\
 	why = check();							\
-	EXPECT(!why, "when " #field "of " #make " is " #value		\
+	EXPECT(!why, "when " #field " of " #make " is " #value		\
 	       ", saw \"%s\"", why);					\
 } while (0)
 
