@@ -31,10 +31,8 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": rdma: " fmt
 
 #include <linux/completion.h>
-#include <linux/inet.h>
 #include <linux/jiffies.h>
 #include <linux/kref.h>
-#include <linux/log2.h>
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
@@ -68,7 +66,7 @@
 #define MR_PREALLOC		8
 #define MR_PAGES_MAX		256
 #define CHUNKS			8	/* parts of reads under way at a time */
-#define CHUNK_PAGES_MAX		256
+#define CHUNK_PAGES_MAX		64
 #define CHUNK_READS_MAX		32	/* READs in one chunk */
 #define READ_SGE_MAX		32
 #define READ_DEPTH_MAX		16	/* READs that an adapter has under way */
@@ -86,6 +84,14 @@ MODULE_PARM_DESC(keepalive_ms, "rdma: ask for a sign of life from a peer silent 
 static unsigned int peer_timeout_ms = 10000;
 module_param(peer_timeout_ms, uint, 0644);
 MODULE_PARM_DESC(peer_timeout_ms, "rdma: drop the connection to a peer silent for this long");
+
+/*
+ * A packet is sent 8 times in all before the connection is given up, so this is
+ * both how fast a lost one is noticed and how long a peer may stand still.
+ */
+static unsigned int ack_timeout = 16;
+module_param(ack_timeout, uint, 0644);
+MODULE_PARM_DESC(ack_timeout, "rdma: repeat what is not acknowledged after 4.096 us << this (8..24); for new connections");
 
 /**
  * struct rdma_hello - how a node introduces itself, in the CM's private data
@@ -1561,15 +1567,10 @@ static void conn_param(struct rdma_conn *conn, struct rdma_conn_param *param,
 	};
 }
 
-/*
- * Have the adapter give up (after 8 transmissions of a packet) within
- * peer_timeout_ms: the timeout is 4.096 us << n.
- */
+/* Bounds for what the adapter takes: 5 bits, of which 0 means for ever. */
 static void conn_set_ack_timeout(struct rdma_conn *conn)
 {
-	u64 units = (u64)peer_timeout_ms * USEC_PER_MSEC / (8 * 4);
-
-	rdma_set_ack_timeout(conn->id, clamp_t(int, units ? ilog2(units) : 0, 12, 20));
+	rdma_set_ack_timeout(conn->id, clamp(READ_ONCE(ack_timeout), 8U, 24U));
 }
 
 static int hello_check(const struct rdma_hello *hello, const struct pnode *node)

@@ -36,14 +36,22 @@ static __s64 native_op(const struct proclet_op *op)
 	return err ? err : n.result;
 }
 
+/* As when a comparison function of qsort() calls. */
+static bool native_beneath(struct proclet_tcb *tcb)
+{
+	struct unwind u = { .is_return = true };
+
+	shim_registers(u.reg);
+	return text_native_on_stack(tcb, &u);
+}
+
 /*
- * Suspend the caller until the kernel has a result. Native frames beneath, as
- * of a comparison function that sorts by calling proclets, must stay here.
+ * Suspend the caller until the kernel has a result. It may go on elsewhere,
+ * unless there are native frames beneath.
  */
 static __s64 thread_op(struct proclet_tcb *tcb, const struct proclet_op *op)
 {
-	bool pin = !tcb->pin &&
-		text_native_on_stack(tcb, (unsigned long)__builtin_frame_address(0));
+	bool pin = !tcb->pin && native_beneath(tcb);
 	struct worker *w = page_worker(tcb_page(tcb));
 
 	if (pin)

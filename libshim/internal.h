@@ -193,11 +193,35 @@ int dev_ioctl(unsigned long cmd, void *arg);	/* -errno */
 int dev_members(struct proclet_members *m, unsigned int wait_for,
 		unsigned int timeout_ms);
 
+/* Registers in the order of the frame information. */
+enum {
+	REGS_AX, REGS_DX, REGS_CX, REGS_BX, REGS_SI, REGS_DI, REGS_BP, REGS_SP,
+	REGS_R8, REGS_R9, REGS_R10, REGS_R11, REGS_R12, REGS_R13, REGS_R14,
+	REGS_R15, REGS_IP, NREGS
+};
+
+/**
+ * struct unwind - a frame on a thread's stack
+ * @reg: its registers
+ * @is_return: the instruction pointer is a return address
+ * @low: stack that may be read
+ * @high: end of it
+ */
+struct unwind {
+	unsigned long reg[NREGS];
+	bool is_return;
+	unsigned long low, high;
+};
+
+/* unwind.c */
+void unwind_init(void);
+bool unwind_step(struct unwind *u);
+
 /* text.c: whose code is an address */
 int text_init(struct proclet_ident *ident);	/* after a message: -errno */
 bool text_migratable(unsigned long ip);
 bool text_parkable(unsigned long ip);
-bool text_native_on_stack(struct proclet_tcb *tcb, unsigned long sp);
+bool text_native_on_stack(struct proclet_tcb *tcb, struct unwind *u);
 
 /* method.c */
 int method_init(const proclet_method_t *first, const proclet_method_t *last);
@@ -232,6 +256,7 @@ __u64 shim_switch(__u64 *save, __u64 to, __u64 val);
 __u64 shim_run(__u64 *save, struct proclet_tcb *tcb);
 __u64 shim_sigreturn(__u64 *save, __u64 frame);
 void shim_jump(__u64 to, __u64 val) __attribute__((noreturn));
+void shim_registers(unsigned long reg[NREGS]);	/* the caller's, callee-saved */
 void shim_call_local(struct proclet_tcb *caller, struct proclet_tcb *callee);
 
 #endif /* __ASSEMBLER__ */

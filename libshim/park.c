@@ -33,6 +33,25 @@ static bool park_wanted(struct proclet_worker *page, struct proclet_tcb *tcb)
 		READ_ONCE(page->chain[depth - 1]) == (__u64)tcb;
 }
 
+static const unsigned char greg[NREGS] = {
+	[REGS_AX] = REG_RAX, [REGS_DX] = REG_RDX, [REGS_CX] = REG_RCX,
+	[REGS_BX] = REG_RBX, [REGS_SI] = REG_RSI, [REGS_DI] = REG_RDI,
+	[REGS_BP] = REG_RBP, [REGS_SP] = REG_RSP, [REGS_R8] = REG_R8,
+	[REGS_R9] = REG_R9, [REGS_R10] = REG_R10, [REGS_R11] = REG_R11,
+	[REGS_R12] = REG_R12, [REGS_R13] = REG_R13, [REGS_R14] = REG_R14,
+	[REGS_R15] = REG_R15, [REGS_IP] = REG_RIP,
+};
+
+static bool native_beneath(struct proclet_tcb *tcb, const ucontext_t *uc)
+{
+	struct unwind u = {};
+	int i;
+
+	for (i = 0; i < NREGS; i++)
+		u.reg[i] = uc->uc_mcontext.gregs[greg[i]];
+	return text_native_on_stack(tcb, &u);
+}
+
 static void park(int sig, siginfo_t *info, void *context)
 {
 	ucontext_t *uc = context;
@@ -48,7 +67,7 @@ static void park(int sig, siginfo_t *info, void *context)
 		return;
 	WRITE_ONCE(page->sig_pending, 0);
 	if (!tcb || !park_wanted(page, tcb) || !text_parkable(ip) || tcb->pin ||
-	    text_native_on_stack(tcb, sp))
+	    native_beneath(tcb, uc))
 		return;
 	tcb->frame = (__u64)uc;
 	shim_jump(page_worker(page)->native_sp, PROCLET_DONE_PARKED);

@@ -169,6 +169,23 @@ func shim_call_local
 	.cfi_endproc
 	.size	shim_call_local, . - shim_call_local
 
+/* void shim_registers(unsigned long reg[]): as they are when it has returned */
+func shim_registers
+	.cfi_startproc
+	movq	(%rsp), %rax
+	leaq	8(%rsp), %rdx
+	movq	%rbx, 3*8(%rdi)
+	movq	%rbp, 6*8(%rdi)
+	movq	%rdx, 7*8(%rdi)
+	movq	%r12, 12*8(%rdi)
+	movq	%r13, 13*8(%rdi)
+	movq	%r14, 14*8(%rdi)
+	movq	%r15, 15*8(%rdi)
+	movq	%rax, 16*8(%rdi)
+	ret
+	.cfi_endproc
+	.size	shim_registers, . - shim_registers
+
 /* The first and only frame beneath a method. */
 	.type	shim_method, @function
 	.align	16

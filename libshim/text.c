@@ -11,7 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include <unwind.h>
 
 #include "internal.h"
 
@@ -247,77 +246,63 @@ static const struct natives *natives_get(unsigned int *seq)
 	return &natives[now % 2];
 }
 
-/* Is there a word on the stack that could be a return address of native code? */
-static bool stack_suspicious(unsigned long sp, unsigned long end)
+/*
+ * Address of the last word on the stack that could be a return address into
+ * native code, 0: there is none.
+ */
+static unsigned long last_suspicious(unsigned long sp, unsigned long end)
 {
+	unsigned long w, at = end, last = 0;
 	const struct natives *now;
 	unsigned int seq, i;
-	unsigned long w;
 
 	now = natives_get(&seq);
-	if (!now || (sp & 7))
-		return true;
-	for (; sp < end; sp += sizeof(w)) {
-		w = *(unsigned long *)sp;
+	if (!now)
+		return end - sizeof(w);
+	while (at > sp) {
+		at -= sizeof(w);
+		w = *(unsigned long *)at;
 		if (likely(w < now->start || w >= now->end))
 			continue;
-		for (i = 0; i < now->n; i++)
+		for (i = 0; i < now->n && !last; i++)
 			if (w >= now->range[i].start && w < now->range[i].end)
-				return true;
+				last = at;
+		if (last)
+			break;
 	}
-	return __atomic_load_n(&natives_seq, __ATOMIC_ACQUIRE) != seq;
-}
-
-struct walk {
-	bool migratable;
-	bool native;
-	bool base;
-};
-
-static _Unwind_Reason_Code walk_frame(struct _Unwind_Context *ctx, void *arg)
-{
-	unsigned long ip = _Unwind_GetIP(ctx);
-	struct walk *walk = arg;
-
-	if (ip == (unsigned long)shim_method_ret) {
-		walk->base = true;
-		return _URC_NORMAL_STOP;
-	}
-	if (text_migratable(ip)) {
-		walk->migratable = true;
-	} else if (walk->migratable) {
-		walk->native = true;
-		return _URC_NORMAL_STOP;
-	}
-	return _URC_NO_REASON;
+	if (__atomic_load_n(&natives_seq, __ATOMIC_ACQUIRE) != seq)
+		return end - sizeof(w);
+	return last;
 }
 
 /*
- * Is native code beneath the program's innermost frame on the caller's stack
- * @tcb, of which @sp is to be looked at and above? What cannot be unwound is
- * not known to be free of it.
+ * Is native code beneath the program's innermost frame on the stack of @tcb?
+ * Mostly no word there looks like it. Otherwise the frames tell, since the word
+ * may be a remnant. Where they do not tell, it counts as native.
  */
-bool text_native_on_stack(struct proclet_tcb *tcb, unsigned long sp)
+bool text_native_on_stack(struct proclet_tcb *tcb, struct unwind *u)
 {
+	bool inside = text_migratable(u->reg[REGS_IP]);
+	unsigned long last;
+
 	/* without the return address into shim_method */
-	unsigned long end = (unsigned long)tcb + SEG_TOP - sizeof(long);
-	struct walk walk = {};
-	int err = errno;
-	bool native = false;
-
-	if (stack_suspicious(sp, end)) {
-		_Unwind_Backtrace(walk_frame, &walk);
-		native = walk.native || !walk.base;
+	u->low = u->reg[REGS_SP];
+	u->high = (unsigned long)tcb + SEG_TOP - sizeof(long);
+	if (u->low & 7)
+		return true;
+	last = last_suspicious(u->low, u->high);
+	u->high += sizeof(long);
+	while (u->reg[REGS_SP] <= last) {
+		if (!unwind_step(u))
+			return true;
+		if (u->reg[REGS_IP] == (unsigned long)shim_method_ret)
+			return false;
+		if (text_migratable(u->reg[REGS_IP]))
+			inside = true;
+		else if (inside)
+			return true;
 	}
-	errno = err;
-	return native;
-}
-
-static _Unwind_Reason_Code walk_none(struct _Unwind_Context *ctx, void *arg)
-{
-	(void)ctx;
-	(void)arg;
-	return _URC_NO_REASON;
+	return false;
 }
 
 static unsigned long long xfeatures(void)
@@ -363,7 +348,6 @@ int text_init(struct proclet_ident *ident)
 	ident->xfeatures = xfeatures();
 
 	natives_read(&natives[0]);
-	/* What the first call sets up must not be set up in a signal handler. */
-	_Unwind_Backtrace(walk_none, NULL);
+	unwind_init();
 	return 0;
 }

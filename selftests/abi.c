@@ -604,14 +604,16 @@ TEST_F(member, stack)
 	for (size_t i = 0; i < ARRAY_SIZE(stacks); i++) {
 		EXPECT_EQ(0, raw_stack(self->fd, PROCLET_STACK_ALLOC, &stacks[i]));
 		EXPECT_EQ(0, stacks[i] % PROCLET_STACK_SIZE);
-		for (size_t j = 0; j < i; j++)
+		for (size_t j = 0; j < i; j++) {
 			ASSERT_NE(stacks[i], stacks[j]);
+		}
 	}
 	s = stacks[0] + PAGE;
 	EXPECT_EQ(-EINVAL, raw_stack(self->fd, PROCLET_STACK_FREE, &s));
 	EXPECT_EQ(0, raw_stack(self->fd, PROCLET_STACK_TRIM, &stacks[0]));
-	for (size_t i = 0; i < ARRAY_SIZE(stacks); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(stacks); i++) {
 		EXPECT_EQ(0, raw_stack(self->fd, PROCLET_STACK_FREE, &stacks[i]));
+	}
 	EXPECT_EQ(-EINVAL, raw_stack(self->fd, PROCLET_STACK_FREE, &stacks[0]));
 	EXPECT_EQ(-EINVAL, raw_stack(self->fd, PROCLET_STACK_TRIM, &stacks[0]));
 }
@@ -656,7 +658,7 @@ static int work(struct proclet_work *w)
 /* Many ways to be wrong as a worker: each fails at once and changes nothing. */
 TEST_F(member, work)
 {
-	__u64 stack = 0, other;
+	__u64 stack = 0, other = 0;
 	__u64 bad[] = { 0, 1, 0x1000, PROCLET_REGION_BASE, PROCLET_ID_HEAP(self->p), ~0ULL,
 			0xffff888000000000ULL, (uintptr_t)&arg,
 			PROCLET_REGION_BASE + PROCLET_REGION_SIZE,
@@ -1012,9 +1014,10 @@ TEST_F(member, garbage)
 	ASSERT_EQ(0, raw_map_region(self->fd));
 	for (int i = 0; i < 4; i++)
 		fuzz_proclets[i] = raw_proclet(self->fd, MIB);
-	for (uintptr_t i = 0; i < 4; i++)
+	for (uintptr_t i = 0; i < 4; i++) {
 		ASSERT_EQ(0, pthread_create(&threads[i], NULL, fuzz,
 					    (void *)(i * 7919 + 12345)));
+	}
 	ASSERT_EQ(0, pthread_create(&poker, NULL, poke, threads));
 	for (int i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);

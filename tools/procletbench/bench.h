@@ -68,7 +68,8 @@ struct samples {
  * @metric: name
  * @param: bytes
  * @samples: of all rounds
- * @median: in ns, as all times
+ * @min: the smallest sample, in ns, as all times
+ * @median: half of the samples do not exceed it
  * @p99: the value that 99 % of the samples do not exceed
  * @max: the largest sample
  * @raw: what the raw operations that it is compared with take; 0: unknown
@@ -79,6 +80,7 @@ struct row {
 	const char *metric;
 	size_t param;
 	struct samples samples;
+	double min;
 	double median;
 	double p99;
 	double max;

@@ -55,8 +55,12 @@ static int expect(struct link *l, enum rdma_cm_event_type type,
 		return raw_fail(error, -err, "no answer");
 	if (event->event != type) {
 		err = event->status < 0 ? event->status : -ECONNREFUSED;
-		snprintf(error, RAW_ERROR, "%s (status %d)",
-			 rdma_event_str(event->event), event->status);
+		if (event->status < 0)
+			snprintf(error, RAW_ERROR, "%s: %s", rdma_event_str(event->event),
+				 error_text(event->status));
+		else
+			snprintf(error, RAW_ERROR, "%s, reason %d",
+				 rdma_event_str(event->event), event->status);
 	} else if (memory && event->param.conn.private_data_len >= sizeof(*memory)) {
 		memcpy(memory, event->param.conn.private_data, sizeof(*memory));
 	} else if (memory) {

@@ -119,19 +119,21 @@ int report_table(const struct results *r, FILE *to)
 {
 	size_t i;
 
-	fprintf(to, "%-15s %8s %13s %13s %13s %7s %8s  %s\n", "metric", "bytes",
-		"median us", "p99 us", "max us", "samples", "ratio", "to");
+	fprintf(to, "%-15s %7s %12s %12s %12s %12s %7s %7s  %s\n", "metric", "bytes",
+		"median us", "min us", "p99 us", "max us", "samples", "ratio", "to");
 	for (i = 0; i < r->count; i++) {
 		const struct row *row = &r->rows[i];
 		char size[24], ratio[16] = "-";
 		bool self = !strncmp(row->base, row->metric, strlen(row->metric)) &&
 			    row->base[strlen(row->metric)] == '(';
 
+		if (!row->samples.count)
+			continue;
 		if (row->raw)
 			snprintf(ratio, sizeof(ratio), "%.2f", row->median / row->raw);
-		fprintf(to, "%-15s %8s %13.3f %13.3f %13.3f %7zu %8s  %s%s%s%s\n",
-			row->metric, size_text(size, row->param),
-			row->median / 1e3, row->p99 / 1e3, row->max / 1e3,
+		fprintf(to, "%-15s %7s %12.3f %12.3f %12.3f %12.3f %7zu %7s  %s%s%s%s\n",
+			row->metric, size_text(size, row->param), row->median / 1e3,
+			row->min / 1e3, row->p99 / 1e3, row->max / 1e3,
 			row->samples.count, ratio, row->raw && !self ? row->base : "",
 			*row->note ? "[" : "", row->note, *row->note ? "]" : "");
 	}
@@ -146,6 +148,8 @@ int report_csv(const struct results *r, FILE *to)
 	for (i = 0; i < r->count; i++) {
 		const struct row *row = &r->rows[i];
 
+		if (!row->samples.count)
+			continue;
 		fprintf(to, "%s,%zu,%.1f,ns,", row->metric, row->param, row->median);
 		if (row->raw)
 			fprintf(to, "%.3f", row->median / row->raw);

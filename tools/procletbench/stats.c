@@ -81,6 +81,7 @@ void results_finish(struct results *r)
 	for (i = 0; i < r->count; i++) {
 		struct row *row = &r->rows[i];
 
+		row->min = samples_quantile(&row->samples, 0);
 		row->median = samples_quantile(&row->samples, 0.5);
 		row->p99 = samples_quantile(&row->samples, 0.99);
 		row->max = samples_quantile(&row->samples, 1);
