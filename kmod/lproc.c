@@ -426,7 +426,7 @@ int lproc_members(struct lproc *lproc, struct proclet_members *m)
 	for (i = 1; i <= PROCLET_MAX_NODES; i++)
 		if (members & node_bit(i))
 			m->ids[m->count++] = i;
-	if (READ_ONCE(lproc->ended))
+	if (m->wait_for && READ_ONCE(lproc->ended))
 		return -ESHUTDOWN;
 	return left ? 0 : -ETIMEDOUT;
 }
@@ -514,20 +514,45 @@ static void lproc_purge(struct lproc *lproc)
 	xa_destroy(&lproc->natives);
 }
 
+/*
+ * The member ends: nothing finds it any more, the others are told, and what it
+ * has under way comes to an end. The rest follows when its file is closed.
+ */
+void lproc_leave(struct lproc *lproc)
+{
+	struct pnode *node = lproc->node;
+	struct worker *w;
+	bool first;
+
+	spin_lock(&node->lprocs_lock);
+	spin_lock(&lproc->lock);
+	first = !lproc->dying;
+	WRITE_ONCE(lproc->dying, true);
+	if (!lproc->ended) {
+		lproc->exit_event = PROCLET_EVENT_LOST;
+		lproc->exit_node = node->id;
+	}
+	WRITE_ONCE(lproc->ended, true);
+	list_for_each_entry(w, &lproc->idle, idle)
+		wake_up(&w->wait);
+	spin_unlock(&lproc->lock);
+	spin_unlock(&node->lprocs_lock);
+	if (!first)
+		return;
+	wake_up_all(&lproc->manager_wq);
+	wake_up_all(&lproc->members_wq);
+	tell_peers(lproc, WIRE_LEAVE, 0, false);
+	migrate_src_lost(lproc, 0);
+	migrate_dst_lost(lproc, 0);
+}
+
 /* The member's file has been closed, so no thread of it is in here. */
 void lproc_release(struct lproc *lproc)
 {
 	struct pnode *node = lproc->node;
 	u32 used;
 
-	spin_lock(&node->lprocs_lock);
-	spin_lock(&lproc->lock);
-	WRITE_ONCE(lproc->dying, true);
-	WRITE_ONCE(lproc->ended, true);
-	spin_unlock(&lproc->lock);
-	spin_unlock(&node->lprocs_lock);
-
-	tell_peers(lproc, WIRE_LEAVE, 0, false);
+	lproc_leave(lproc);
 	for (;;) {
 		spin_lock(&node->lprocs_lock);
 		used = lproc->users;
@@ -538,7 +563,7 @@ void lproc_release(struct lproc *lproc)
 			break;
 		wait_event(lproc->users_wq, !READ_ONCE(lproc->users));
 	}
-
+	/* A message may have begun one just before. */
 	migrate_src_lost(lproc, 0);
 	migrate_dst_lost(lproc, 0);
 	wait_event(lproc->moves_wq, !atomic_read(&lproc->moves));

@@ -343,6 +343,7 @@ int lproc_join(struct file *file, struct proclet_join *join);
 int lproc_members(struct lproc *lproc, struct proclet_members *m);
 int lproc_manage(struct lproc *lproc, struct proclet_manage *m);
 void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node);
+void lproc_leave(struct lproc *lproc);
 void lproc_release(struct lproc *lproc);
 struct lproc *lproc_find(struct pnode *node, u64 key);
 void lproc_done(struct lproc *lproc);	/* what lproc_find() gave */

@@ -246,6 +246,9 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 	struct page *page;
 	int err, i;
 
+	/* A child can get the mapping with MADV_DOFORK, but nothing in it. */
+	if (vma->vm_mm != lproc->mm)
+		return ret;
 	seg = segment_get(lproc, addr);
 	if (!seg)
 		return ret;
@@ -298,9 +301,13 @@ static struct page *table_page(struct xarray *xa, unsigned long index)
 
 static vm_fault_t table_fault(struct vm_fault *vmf, struct xarray *xa, u64 off)
 {
-	struct page *page = table_page(xa, vmf->pgoff - (off >> PAGE_SHIFT));
+	struct lproc *lproc = vmf->vma->vm_file->private_data;
+	struct page *page;
 	int err;
 
+	if (vmf->vma->vm_mm != lproc->mm)
+		return VM_FAULT_SIGSEGV;
+	page = table_page(xa, vmf->pgoff - (off >> PAGE_SHIFT));
 	if (!page)
 		return VM_FAULT_OOM;
 	err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, page);
@@ -334,8 +341,18 @@ static int region_mremap(struct vm_area_struct *vma)
 	return -EINVAL;
 }
 
+/* The member's memory goes: it ends now, whoever else has its file open. */
+static void region_close(struct vm_area_struct *vma)
+{
+	struct lproc *lproc = vma->vm_file->private_data;
+
+	if (vma->vm_mm == lproc->mm)
+		lproc_leave(lproc);
+}
+
 static const struct vm_operations_struct region_vm_ops = {
 	.fault = region_fault,
+	.close = region_close,
 	.may_split = region_may_split,
 	.mremap = region_mremap,
 };
@@ -379,7 +396,7 @@ int region_mmap(struct file *file, struct vm_area_struct *vma)
 	} else {
 		return -EINVAL;
 	}
-	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_MIXEDMAP);
+	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | VM_MIXEDMAP);
 	vm_flags_clear(vma, VM_MAYEXEC);
 	return 0;
 }

@@ -23,7 +23,7 @@ int wire_stack_ok(u64 stack)
 	       off % PROCLET_SLICE_SIZE >= PROCLET_STACKS_OFF;
 }
 
-static bool node_ok(u32 node)
+static bool node_ok(u64 node)
 {
 	return node >= 1 && node <= PROCLET_MAX_NODES;
 }
@@ -78,7 +78,7 @@ static const char *check_op(const struct wire_op *op, u32 len)
 	switch (code) {
 	case PROCLET_OP_CREATE:
 	case PROCLET_OP_STATS:
-		if (!node_ok((u32)le64_to_cpu(op->target)))
+		if (!node_ok(le64_to_cpu(op->target)))
 			return "target node";
 		break;
 	case PROCLET_OP_CALL:
@@ -118,12 +118,17 @@ static const char *check_join(const struct wire_join *join)
 static const char *check_prepare(const struct wire_prepare *prep)
 {
 	u64 capacity = le64_to_cpu(prep->capacity), brk = le64_to_cpu(prep->brk);
+	u64 heap;
 
 	if (!wire_id_ok(le64_to_cpu(prep->proclet)))
 		return "proclet";
 	if (capacity < PROCLET_CAPACITY_MIN || capacity > PROCLET_CAPACITY_MAX ||
 	    capacity & (capacity - 1))
 		return "capacity";
+	/* A segment is aligned to its size, and ends before the thread segments. */
+	heap = PROCLET_ID_HEAP(le64_to_cpu(prep->proclet)) - PROCLET_REGION_BASE;
+	if (heap % capacity || heap % PROCLET_SLICE_SIZE + capacity > PROCLET_STACKS_OFF)
+		return "heap segment";
 	if (brk > capacity || brk % WIRE_PAGE_SIZE)
 		return "reserved size";
 	if (!le64_to_cpu(prep->epoch))

@@ -208,7 +208,7 @@ static int wait_members(unsigned int wait_for)
 	return err;
 }
 
-static int manage(void)
+static int manage(__u32 root_node)
 {
 	struct proclet_manage m;
 	int err;
@@ -230,8 +230,12 @@ static int manage(void)
 		case PROCLET_EVENT_EXIT:
 			return m.status;
 		case PROCLET_EVENT_LOST:
-			shim_error("the root member on node %u died", m.node);
-			return -ECONNRESET;
+			if (m.node == root_node || m.node == shim.node) {
+				shim_error("the root member on node %u has gone", m.node);
+				return -ECONNRESET;
+			}
+			shim_error("the member on node %u has gone, and with it its proclets",
+				   m.node);
 		}
 	}
 }
@@ -309,5 +313,5 @@ PUBLIC int lproc_main_methods(const char *name, int (*fn)(int, char **), int arg
 	if (err)
 		return err;
 	err = start(&join, members, root_node);
-	return err ? err : manage();
+	return err ? err : manage(root_node);
 }

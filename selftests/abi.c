@@ -495,15 +495,15 @@ TEST_F(member, create)
 	EXPECT_OP2(-EHOSTUNREACH, -EINVAL, CREATE, .in_len = sizeof(a),
 		   .target = 1ULL << 32 | raw_node());
 	/* The id has nowhere to go: an error, and the member is as before. */
-	EXPECT_OP2(-EFAULT, sizeof(id), .op = PROCLET_OP_CREATE, .in = (uintptr_t)&a,
+	EXPECT_OP2(-EFAULT, 0, .op = PROCLET_OP_CREATE, .in = (uintptr_t)&a,
 		   .in_len = sizeof(a), .out = 8, .out_cap = sizeof(id));
-	EXPECT_EQ(sizeof(id), raw_create(self->fd, &a, 0, &id));
+	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &id));
 	EXPECT_EQ(raw_node(), PROCLET_ID_HOME(id));
 	EXPECT_EQ(0, raw_destroy(self->fd, id));
 	EXPECT_EQ(-ESTALE, raw_destroy(self->fd, id));
 	/* The largest there can be costs only what it touches. */
 	a = (struct proclet_create_args) { .capacity = PROCLET_CAPACITY_MAX };
-	EXPECT_EQ(sizeof(id), raw_create(self->fd, &a, 0, &id));
+	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &id));
 	EXPECT_EQ(0, raw_destroy(self->fd, id));
 }
 
@@ -532,7 +532,7 @@ TEST_F(member, migrate)
 	EXPECT_OP2(-EHOSTUNREACH, -EINVAL, MIGRATE, .in_len = sizeof(to));
 	EXPECT_EQ(raw_node(), raw_locate(self->fd, self->p));
 
-	ASSERT_EQ(sizeof(id), raw_create(self->fd, &pinned, 0, &id));
+	ASSERT_EQ(0, raw_create(self->fd, &pinned, 0, &id));
 	EXPECT_EQ(0, raw_migrate(self->fd, id, raw_node()));
 	EXPECT_GT(0, raw_migrate(self->fd, id, 31));
 }
@@ -542,13 +542,13 @@ TEST_F(member, stats)
 	struct proclet_stats s[2];
 
 	memset(s, 0xee, sizeof(s));
-	EXPECT_OP(sizeof(s[0]), .op = PROCLET_OP_STATS, .out = (uintptr_t)s,
+	EXPECT_OP(0, .op = PROCLET_OP_STATS, .out = (uintptr_t)s,
 		  .out_cap = sizeof(s[0]));
 	EXPECT_EQ(1, s[0].proclets);
 	EXPECT_EQ(0xeeeeeeeeeeeeeeeeULL, s[1].calls_local);
 	/* Cut short. */
 	memset(s, 0xee, sizeof(s));
-	EXPECT_OP(sizeof(s[0]), .op = PROCLET_OP_STATS, .out = (uintptr_t)s, .out_cap = 12);
+	EXPECT_OP(0, .op = PROCLET_OP_STATS, .out = (uintptr_t)s, .out_cap = 12);
 	EXPECT_EQ(0xeeeeeeeeU, (__u32)(s[0].calls_kernel >> 32));
 	EXPECT_OP2(-EHOSTUNREACH, -EINVAL, .op = PROCLET_OP_STATS, .target = 31);
 	EXPECT_OP2(-EHOSTUNREACH, -EINVAL, .op = PROCLET_OP_STATS, .target = 33);
@@ -932,26 +932,46 @@ static void catch_signal(int sig)
 	sigaction(sig, &sa, NULL);
 }
 
-/* A signal interrupts what waits. */
+/* A signal interrupts what is not only killable. */
 TEST_F(member, interrupted)
 {
-	struct proclet_members m = { .size = sizeof(m), .wait_for = 2 };
+	struct proclet_manage m = { .size = sizeof(m) };
+	struct proclet_work w = { .size = sizeof(w) };
 	timer_t timer;
 	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
 	struct itimerspec every = { { 0, 20000000 }, { 0, 20000000 } };
 
 	catch_signal(SIGUSR1);
+	ASSERT_EQ(0, setup_worker(self->fd, self->p));
 	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &ev, &timer));
 	ASSERT_EQ(0, timer_settime(timer, 0, &every, NULL));
-	EXPECT_EQ(-EINTR, raw_ioctl(self->fd, PROCLET_IOC_MEMBERS, &m));
+	EXPECT_EQ(-EINTR, raw_ioctl(self->fd, PROCLET_IOC_MANAGE, &m));
+	w.spare = served.stack;
+	EXPECT_EQ(-EINTR, raw_ioctl(self->fd, PROCLET_IOC_WORK, &w));
 	timer_delete(timer);
 }
 
 /*
- * Random structs from several threads: nothing may come of it but errors. A
- * timer interrupts what waits.
+ * Random structs from several threads: nothing may come of it but errors. What
+ * waits for ever meanwhile is ended by kill -9.
  */
 static __u64 fuzz_proclets[4];
+
+#define RANDOM (state ^= state << 13, state ^= state >> 7, state ^= state << 17, state)
+
+/* Mostly short of what blocks a thread for the rest of the test. */
+static void tame(const struct ioc *ioc, void *arg, __u64 random)
+{
+	struct proclet_members *members = arg;
+	struct proclet_native_op *n = arg;
+
+	if (!(random % 64))
+		return;
+	if (ioc->cmd == PROCLET_IOC_MEMBERS)
+		members->timeout_ms = 1;
+	else if (ioc->cmd == PROCLET_IOC_OP && n->op.op == PROCLET_OP_CALL)
+		n->op.op = PROCLET_OP_LOCATE;
+}
 
 static void *fuzz(void *seed)
 {
@@ -959,7 +979,6 @@ static void *fuzz(void *seed)
 	unsigned int rounds = env_number("PROCLET_TEST_FUZZ", 3000);
 	__u64 words[80];
 
-#define RANDOM (state ^= state << 13, state ^= state >> 7, state ^= state << 17, state)
 	for (unsigned int i = 0; i < rounds; i++) {
 		const struct ioc *ioc = &iocs[1 + RANDOM % (ARRAY_SIZE(iocs) - 2)];
 
@@ -984,47 +1003,64 @@ static void *fuzz(void *seed)
 				words[j] = 0;
 			}
 		}
-		memcpy(words, &ioc->size, sizeof(ioc->size));
+		if (RANDOM % 16)
+			memcpy(words, &ioc->size, sizeof(ioc->size));
+		tame(ioc, words, RANDOM);
 		raw_ioctl(rig.fd, ioc->cmd, words);
 	}
 	return NULL;
 }
 
-static void *poke(void *threads)
+static void *interrupt(void *threads)
 {
 	struct timespec ms = { 0, 1000000 };
 	pthread_t *t = threads;
 
-	/* Until the fuzzing threads are through; they are joined afterwards. */
+	/* MANAGE and WORK must not keep the fuzzing threads. */
 	for (;;) {
 		for (int i = 0; i < 4; i++)
 			pthread_kill(t[i], SIGUSR1);
 		nanosleep(&ms, NULL);
-		pthread_testcancel();
 	}
 	return NULL;
 }
 
-TEST_F(member, garbage)
+static void fuzz_process(void)
 {
-	pthread_t threads[4], poker;
+	pthread_t threads[4], other;
 
 	catch_signal(SIGUSR1);
-	rig.fd = self->fd;
-	ASSERT_EQ(0, raw_map_region(self->fd));
+	rig.fd = raw_open();
+	if (raw_join(rig.fd, "abi-fuzz", raw_own_run()) || raw_map_region(rig.fd))
+		_exit(1);
 	for (int i = 0; i < 4; i++)
-		fuzz_proclets[i] = raw_proclet(self->fd, MIB);
-	for (uintptr_t i = 0; i < 4; i++) {
-		ASSERT_EQ(0, pthread_create(&threads[i], NULL, fuzz,
-					    (void *)(i * 7919 + 12345)));
-	}
-	ASSERT_EQ(0, pthread_create(&poker, NULL, poke, threads));
+		fuzz_proclets[i] = raw_proclet(rig.fd, MIB);
+	for (uintptr_t i = 0; i < 4; i++)
+		pthread_create(&threads[i], NULL, fuzz, (void *)(i * 7919 + 12345));
+	pthread_create(&other, NULL, interrupt, threads);
 	for (int i = 0; i < 4; i++)
 		pthread_join(threads[i], NULL);
-	/* The member is still one. */
+	_exit(0);
+}
+
+TEST_F(member, garbage)
+{
+	int status;
+	pid_t pid = fork();
+
+	ASSERT_LE(0, pid);
+	if (!pid)
+		fuzz_process();
+	if (!ends(pid, 20000, &status)) {
+		kill(pid, SIGKILL);
+		ASSERT_TRUE(ends(pid, 10000, &status))
+			TH_LOG("does not end when killed");
+	} else {
+		EXPECT_EQ(0, status);
+	}
+	/* It did no harm to another member of the node. */
+	EXPECT_EQ(raw_node(), raw_locate(self->fd, self->p));
 	EXPECT_NE(0, raw_proclet(self->fd, MIB));
-	EXPECT_EQ(0, raw_exit(self->fd, 0));
-	_exit(_metadata->passed ? 0 : _metadata->step);
 }
 
 TEST_HARNESS_MAIN

@@ -582,7 +582,7 @@ TEST_F(region, budget)
 	EXPECT_EQ(0, raw_brk(self->fd, self->p, MIB / 2));
 	EXPECT_EQ(0, node_set_budget(raw_node(), old, NULL));
 	EXPECT_EQ(0, raw_brk(self->fd, self->p, 2 * MIB));
-	EXPECT_EQ(sizeof(q), raw_create(self->fd, &a, 0, &q));
+	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &q));
 }
 
 TEST_F(region, many_proclets)
