@@ -195,7 +195,7 @@ int node_enable(struct pnode *node)
 		node->incarnation = get_random_u64();
 	} while (!node->incarnation);
 
-	node->wq = alloc_workqueue("proclet-%u", WQ_UNBOUND, 0, node->id);
+	node->wq = alloc_workqueue("proclet-%u", WQ_UNBOUND | WQ_HIGHPRI, 0, node->id);
 	if (!node->wq) {
 		err = -ENOMEM;
 		goto out_unlock;
@@ -508,7 +508,6 @@ void peer_set_up(struct peer *peer, u64 incarnation)
 {
 	WRITE_ONCE(peer->incarnation, incarnation);
 	WRITE_ONCE(peer->error, 0);
-	atomic64_inc(&peer->connects);
 	/* Who sees it up also sees its incarnation. */
 	smp_store_release(&peer->up, true);
 	wake_up_all(&peer->wait);
@@ -518,7 +517,6 @@ void peer_set_up(struct peer *peer, u64 incarnation)
 
 void peer_set_down(struct peer *peer)
 {
-	atomic64_inc(&peer->disconnects);
 	WRITE_ONCE(peer->up, false);
 	wake_up_all(&peer->wait);
 	pr_info("node %s: peer %s is down\n", peer->node->name, peer->name);

@@ -75,7 +75,7 @@ struct pnode {
  * @error: why the last attempt to connect failed, see peer_set_error()
  * @wait: woken when @up changes
  * @msgs_in, @msgs_out, @bytes_in, @bytes_out: counted by the transport
- * @connects, @disconnects: since it was configured
+ * @connects, @disconnects: since it was configured, counted by the transport
  * @xport: the transport's state
  */
 struct peer {

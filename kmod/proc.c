@@ -30,8 +30,8 @@ static void node_line(struct pnode *node, void *arg)
 static int nodes_show(struct seq_file *m, void *v)
 {
 	seq_printf(m, "%-16s %2s %-9s %-24s %-16s %5s %5s %7s %8s %15s %15s\n",
-		   "NODE", "ID", "TRANSPORT", "ADDRESS", "INCARNATION", "PEERS",
-		   "UP", "MEMBERS", "PROCLETS", "RESERVED", "BUDGET");
+		   "node", "id", "transport", "address", "incarnation", "peers",
+		   "up", "members", "proclets", "reserved", "budget");
 	nodes_for_each(node_line, m);
 	return 0;
 }
@@ -60,9 +60,9 @@ static void peer_lines(struct pnode *node, void *arg)
 static int peers_show(struct seq_file *m, void *v)
 {
 	seq_printf(m, "%-16s %-16s %2s %-5s %-16s %12s %12s %15s %15s %8s %11s\n",
-		   "NODE", "PEER", "ID", "STATE", "INCARNATION", "MSGS_IN",
-		   "MSGS_OUT", "BYTES_IN", "BYTES_OUT", "CONNECTS",
-		   "DISCONNECTS");
+		   "node", "peer", "id", "state", "incarnation", "msgs_in",
+		   "msgs_out", "bytes_in", "bytes_out", "connects",
+		   "disconnects");
 	nodes_for_each(peer_lines, m);
 	return 0;
 }

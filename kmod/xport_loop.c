@@ -63,7 +63,7 @@ struct loop_link {
 	struct rcu_head rcu;
 	struct loop_side side[2];
 	wait_queue_head_t wait;
-	spinlock_t lock;
+	spinlock_t lock;	/* see above */
 	bool broken;
 };
 
@@ -169,7 +169,7 @@ static struct loop_link *peer_link(struct peer *peer, int *side)
 
 	if (!lp)
 		return NULL;
-	link = smp_load_acquire(&lp->link);
+	link = smp_load_acquire(&lp->link);	/* pairs with loop_retry() */
 	*side = lp->side;
 	return link;
 }
@@ -245,8 +245,9 @@ static void loop_retry(struct work_struct *work)
 		INIT_LIST_HEAD(&link->side[i].reads);
 		xa_init(&link->side[i].regions);
 	}
+	/* Whoever finds it finds it complete. */
 	smp_store_release(&lp->link, link);
-	smp_store_release(&other->link, link);
+	smp_store_release(&other->link, link);	/* likewise */
 	queue_work(system_unbound_wq, &lp->work);
 	queue_work(system_unbound_wq, &other->work);
 	link = NULL;
@@ -330,7 +331,7 @@ static void loop_up(struct loop_peer *lp, struct loop_link *link)
 static void loop_work(struct work_struct *work)
 {
 	struct loop_peer *lp = container_of(work, struct loop_peer, work);
-	struct loop_link *link = smp_load_acquire(&lp->link);
+	struct loop_link *link = smp_load_acquire(&lp->link);	/* loop_retry() */
 	struct peer *peer = lp->peer;
 	struct xport_msg *msg;
 	bool stopping;
@@ -579,7 +580,7 @@ static struct loop_read *loop_next_read(struct loop_link *link, int side)
 static void loop_read_work(struct work_struct *work)
 {
 	struct loop_peer *lp = container_of(work, struct loop_peer, read_work);
-	struct loop_link *link = smp_load_acquire(&lp->link);
+	struct loop_link *link = smp_load_acquire(&lp->link);	/* loop_retry() */
 	struct loop_read *read;
 	int ret;
 
@@ -642,7 +643,7 @@ static int loop_peer_start(struct peer *peer)
 	INIT_WORK(&lp->read_work, loop_read_work);
 	INIT_DELAYED_WORK(&lp->retry, loop_retry);
 	init_completion(&lp->stopped);
-	smp_store_release(&peer->xport, lp);
+	smp_store_release(&peer->xport, lp);	/* complete for those who find it */
 
 	mutex_lock(&loop_mutex);
 	list_add_tail(&lp->entry, &loop_peers);

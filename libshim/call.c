@@ -149,13 +149,14 @@ __u64 shim_pop(struct proclet_tcb *tcb, __s64 ret)
 }
 
 /* Call without the kernel. CALL_AGAIN: not possible, nothing was done. */
-static __s64 call_local(struct proclet_tcb *tcb, const struct proclet_op *op,
-			proclet_method_t fn)
+static __s64 call_local(struct proclet_tcb *tcb, proclet_t p, proclet_method_t m,
+			__u32 method, const void *in, size_t in_len, void *out,
+			size_t out_cap)
 {
 	struct proclet_worker *page = tcb_page(tcb);
 	struct proclet_tcb *callee;
 
-	if (unlikely(!proclet_here(op->target)))
+	if (unlikely(!proclet_here(p)))
 		return CALL_AGAIN;
 	if (unlikely(page->depth >= PROCLET_CHAIN_MAX || READ_ONCE(page->attn) ||
 		     READ_ONCE(page->park)))
@@ -164,48 +165,59 @@ static __s64 call_local(struct proclet_tcb *tcb, const struct proclet_op *op,
 	if (unlikely(!callee))
 		return CALL_AGAIN;
 
-	callee->proclet = op->target;
+	callee->proclet = p;
 	callee->worker = (__u64)page;
-	callee->method = op->method;
-	callee->in_len = op->in_len;
-	callee->res_cap = op->out_cap;
+	callee->method = method;
+	callee->in_len = in_len;
+	callee->res_cap = out_cap;
 	callee->caller.proclet = tcb->proclet;
 	callee->caller.stack = (__u64)tcb;
 	callee->caller.seq = tcb_next_seq(tcb);
 	callee->caller.node = shim.node;
 	callee->caller.reserved = 0;
-	call_prepare(callee, fn);
-	if (op->in_len)
-		memcpy(seg_in(callee), (const void *)op->in, op->in_len);
-	tcb->out = op->out;
-	tcb->out_cap = op->out_cap;
+	call_prepare(callee, m);
+	if (in_len)
+		memcpy(seg_in(callee), in, in_len);
+	tcb->out = (__u64)out;
+	tcb->out_cap = out_cap;
 	shim_call_local(tcb, callee);
 	/* see thread_op() */
 	return tcb->result;
 }
 
-PUBLIC ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
-			    size_t in_len, void *out, size_t out_cap)
+static __s64 call_kernel(struct proclet_tcb *tcb, proclet_t p, __u32 method,
+			 const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	struct proclet_tcb *tcb = tcb_self();
 	struct proclet_op op = {
 		.op = PROCLET_OP_CALL,
+		.method = method,
 		.target = p,
 		.in = (__u64)in,
 		.in_len = in_len,
 		.out = (__u64)out,
 		.out_cap = out_cap,
 	};
+
+	return tcb ? thread_op(tcb, &op) : native_op(&op);
+}
+
+PUBLIC ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
+			    size_t in_len, void *out, size_t out_cap)
+{
+	struct proclet_tcb *tcb = tcb_self();
+	__u32 method;
 	__s64 ret;
 
 	if (unlikely(in_len > PROCLET_PAYLOAD_MAX || out_cap > PROCLET_PAYLOAD_MAX))
 		return -EMSGSIZE;
 	if (unlikely(!proclet_valid(p)))
 		return -ESTALE;
-	if (unlikely(method_index(m, &op.method)))
+	if (unlikely(method_index(m, &method)))
 		return -EINVAL;
-	if (!tcb)
-		return native_op(&op);
-	ret = call_local(tcb, &op, m);
-	return unlikely(ret == CALL_AGAIN) ? thread_op(tcb, &op) : ret;
+	if (likely(tcb)) {
+		ret = call_local(tcb, p, m, method, in, in_len, out, out_cap);
+		if (likely(ret != CALL_AGAIN))
+			return ret;
+	}
+	return call_kernel(tcb, p, method, in, in_len, out, out_cap);
 }

@@ -1,12 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0
 /* procletctl show, lprocs, ps, threads: tables. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "procletctl.h"
+
+static void upper(char *s)
+{
+	for (; *s; s++)
+		*s = toupper((unsigned char)*s);
+}
 
 /* A table of the kernel's: columns separated by spaces, the first line names. */
 static enum status show_file(const char *name)
@@ -22,8 +29,11 @@ static enum status show_file(const char *name)
 	if (!f)
 		die(STATUS_FAILED, "%s: %m%s", path, advice(errno));
 	while (getline(&line, &cap, f) >= 0) {
-		char *save, *word = strtok_r(line, " \t\n", &save);
+		char *save, *word;
 
+		if (!t.columns)
+			upper(line);
+		word = strtok_r(line, " \t\n", &save);
 		for (col = 0; word; word = strtok_r(NULL, " \t\n", &save)) {
 			if (t.columns && col == t.columns)
 				break;

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of the RDMA transport share. See xport_rdma.c for how it works. */
+#ifndef _PROCLET_XPORT_RDMA_H
+#define _PROCLET_XPORT_RDMA_H
+
+#include <linux/bits.h>
+#include <linux/build_bug.h>
+#include <linux/completion.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/rcupdate.h>
+#include <linux/scatterlist.h>
+#include <linux/spinlock.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+#include <rdma/ib_verbs.h>
+#include <rdma/rdma_cm.h>
+#include <rdma/rw.h>
+
+#include "node.h"
+#include "xport.h"
+
+#define RDMA_HELLO_MAGIC	0x4c435250	/* "PRCL" */
+#define RDMA_HELLO_VERSION	1
+
+#define RING_DEPTH		128	/* receive buffers */
+#define TX_SLOTS		RING_DEPTH
+#define MR_SLOTS		64
+
+/**
+ * struct rdma_hello - how a node introduces itself, in the CM's private data
+ * @magic: RDMA_HELLO_MAGIC
+ * @version: RDMA_HELLO_VERSION
+ * @page_shift: log2 of the page size, must be the same
+ * @from: the sender's id
+ * @to: the id of the node that it wants to talk to
+ * @depth: receive buffers, the first credits of the other side
+ * @reserved: 0
+ * @incarnation: the sender's
+ */
+struct rdma_hello {
+	__le32 magic;
+	__le16 version;
+	__le16 page_shift;
+	__le16 from;
+	__le16 to;
+	__le16 depth;
+	__le16 reserved;
+	__le64 incarnation;
+};
+
+static_assert(sizeof(struct rdma_hello) == 24);
+
+/* Why a connection was refused, in the CM's private data. */
+enum rdma_refusal {
+	REFUSE_NONE,
+	REFUSE_MALFORMED,
+	REFUSE_VERSION,
+	REFUSE_PAGE_SIZE,
+	REFUSE_WRONG_NODE,
+	REFUSE_UNKNOWN,
+	REFUSE_ADDRESS,
+	REFUSE_DIRECTION,
+	REFUSE_STOPPED,
+	REFUSE_BUSY,
+};
+
+struct rdma_refused {
+	__le32 magic;
+	__le16 reason;
+	__le16 reserved;
+};
+
+struct rdma_conn;
+
+/* A receive buffer. */
+struct rdma_rx {
+	struct ib_cqe cqe;
+	struct list_head list;	/* conn.early */
+	struct page *page;
+	struct ib_sge sge[2];	/* header, message */
+	u32 len;		/* received, header included */
+};
+
+/* A place in the send queue for a message. */
+struct rdma_tx {
+	struct ib_cqe cqe;
+	struct list_head list;	/* conn.tx_free */
+	struct xport_msg *msg;	/* NULL: control message */
+	struct ib_sge sge[2];	/* header, message */
+};
+
+enum mr_op {
+	MR_IDLE,		/* neither in conn.mrq */
+	MR_REG,
+	MR_INV,
+};
+
+/* A memory region that can be registered for up to conn.mr_pages pages. */
+struct rdma_mr {
+	struct ib_cqe reg_cqe;
+	struct ib_cqe inv_cqe;
+	struct list_head all;	/* conn.mrs */
+	struct list_head list;	/* conn.mr_free or rdma_mem.mrs */
+	struct list_head queue;	/* conn.mrq */
+	enum mr_op op;		/* what it waits for in conn.mrq */
+	struct rdma_mem *rm;
+	struct ib_mr *mr;
+	u32 nents;		/* of @sg that are mapped */
+	struct scatterlist sg[];
+};
+
+/* What xport_mem.priv points to. */
+struct rdma_mem {
+	struct rdma_conn *conn;
+	struct list_head entry;	/* conn.mems */
+	struct list_head mrs;
+	u32 invalidating;	/* completions to wait for, under conn.lock */
+	struct completion gone;	/* the peer cannot read, the pages are unmapped */
+};
+
+/* A read that was asked for; it is done in chunks. */
+struct rdma_read {
+	struct xport_read *rd;
+	struct list_head list;	/* conn.reads until all is posted */
+	u32 desc;		/* next: which desc, */
+	u32 desc_page;		/* where in it */
+	u32 page;		/* and which local page */
+	u32 pending;		/* chunks under way, under conn.lock */
+	bool posted;		/* no more chunks to come, under conn.lock */
+	int status;
+};
+
+/* A part of a read, within one desc. */
+struct rdma_chunk {
+	struct ib_cqe cqe;	/* of the last work request */
+	struct ib_cqe err_cqe;	/* of the others, which are heard of only if they fail */
+	struct list_head list;	/* conn.chunks or conn.unposted */
+	struct rdma_read *read;
+	struct rdma_rw_ctx rw;
+	u32 npages;
+	int status;
+	struct scatterlist sg[];
+};
+
+enum conn_state {
+	CONN_STARTING,
+	CONN_UP,
+	CONN_DOWN,
+};
+
+/* Bits of rdma_conn.events. */
+enum {
+	CONN_ADDR_RESOLVED,
+	CONN_ROUTE_RESOLVED,
+	CONN_ESTABLISHED,
+	CONN_FAILED,
+	CONN_BROKEN,		/* by the peer: what it still sends is dropped */
+};
+
+/**
+ * struct rdma_conn - a connection, or the attempt at one
+ * @p: its peer; valid as long as @id has not been destroyed
+ * @ref: the peer's work item, each struct rdma_mem
+ * @rcu: senders find it under RCU
+ * @entry: in rdma_peer.incoming
+ * @id: the CM's
+ * @passive: the peer connected to us
+ * @was_connected: rdma_cm said that it is established
+ * @events: CONN_*, set by callbacks, handled by the peer's work item
+ * @error: why CONN_FAILED, the first reason
+ * @refusal: what the peer said when it refused, REFUSE_*
+ * @deadline: for being established; in jiffies
+ * @up_since: in jiffies
+ * @incarnation: the peer's
+ * @depth: the peer's receive buffers
+ * @initiator_depth: READs under way from us, as negotiated
+ * @responder_resources: READs under way from the peer, as negotiated
+ * @dev: the adapter
+ * @pd: nothing but this connection is in it
+ * @send_cq: completions in process context
+ * @recv_cq: likewise, in order
+ * @qp: the queue pair
+ * @mr_pages: capacity of a struct rdma_mr
+ * @chunk_pages: capacity of a struct rdma_chunk
+ * @nr_chunks: how many there are
+ * @rx: RING_DEPTH receive buffers
+ * @rx_hdrs: their headers
+ * @rx_hdrs_dma: address of @rx_hdrs
+ * @tx: TX_SLOTS places for messages
+ * @tx_hdrs: their headers
+ * @tx_hdrs_dma: address of @tx_hdrs
+ * @rx_seq: counts what was received; written by the receive completions
+ * @rx_seen: @rx_seq at the last tick of the keepalive; the work item's
+ * @next_tick: of the keepalive, in jiffies; the work item's
+ * @silent: ticks without a sign of life; the work item's
+ * @read_mutex: one builder of chunks at a time
+ * @read_work: goes on with @reads
+ * @wait: for @users to become 0
+ * @lock: protects all below, and posting to both queues; taken in process
+ *        context, perhaps under spinlocks of the core; none is taken under it
+ * @state: posting is allowed only in CONN_UP (and before, for the first receives)
+ * @users: who is in expose, unexpose or read
+ * @rx_open: xport_peer_up() has returned and @early is handled
+ * @early: struct rdma_rx received too early
+ * @msgs: messages that wait for credits, for @tx_free or for @mrq to be posted
+ * @tx_free: unused @tx
+ * @credits: receive buffers of the peer that we may use
+ * @owed: receive buffers that we have posted again and not yet told the peer
+ * @want: RDMA_F_PING, RDMA_F_PONG, WANT_CREDITS: to be sent at the next occasion
+ * @mrs: all struct rdma_mr
+ * @mr_free: the unused ones
+ * @mrq: those that wait to be registered or invalidated
+ * @mr_slots: room for them in the send queue
+ * @mems: struct rdma_mem not yet unexposed
+ * @reads: struct rdma_read with chunks still to be posted
+ * @chunks: unused ones
+ * @unposted: could not be posted, or only a part; ended when the queue is drained
+ */
+struct rdma_conn {
+	struct rdma_peer *p;
+	struct kref ref;
+	struct rcu_head rcu;
+	struct list_head entry;
+	struct rdma_cm_id *id;
+	bool passive;
+	bool was_connected;
+	unsigned long events;
+	int error;
+	u16 refusal;
+	unsigned long deadline;
+	unsigned long up_since;
+	u64 incarnation;
+	u32 depth;
+	u8 initiator_depth;
+	u8 responder_resources;
+	struct ib_device *dev;
+	struct ib_pd *pd;
+	struct ib_cq *send_cq;
+	struct ib_cq *recv_cq;
+	struct ib_qp *qp;
+	u32 mr_pages;
+	u32 chunk_pages;
+	u32 nr_chunks;
+	struct rdma_rx *rx;
+	struct rdma_hdr *rx_hdrs;
+	u64 rx_hdrs_dma;
+	struct rdma_tx *tx;
+	struct rdma_hdr *tx_hdrs;
+	u64 tx_hdrs_dma;
+	unsigned int rx_seq;
+	unsigned int rx_seen;
+	unsigned long next_tick;
+	unsigned int silent;
+	struct mutex read_mutex;	/* see above */
+	struct work_struct read_work;
+	wait_queue_head_t wait;
+
+	spinlock_t lock;	/* see above */
+	enum conn_state state;
+	u32 users;
+	bool rx_open;
+	struct list_head early;
+	struct list_head msgs;
+	struct list_head tx_free;
+	u32 credits;
+	u32 owed;
+	u32 want;
+	struct list_head mrs;
+	struct list_head mr_free;
+	struct list_head mrq;
+	u32 mr_slots;
+	struct list_head mems;
+	struct list_head reads;
+	struct list_head chunks;
+	struct list_head unposted;
+};
+
+/**
+ * struct rdma_peer - what peer.xport points to
+ * @peer: whose it is
+ * @conn: the connection that is up; read under RCU, written by @work
+ * @cur: the connection or the attempt at one; @work's
+ * @work: does everything
+ * @backoff: failures in a row; @work's
+ * @retry_at: not before, in jiffies; @work's
+ * @reported: the last failure that was logged, not to repeat it; @work's
+ * @stopped: @work has seen @stopping and will not do anything any more
+ * @lock: protects all below; none is taken under it
+ * @stopping: peer_stop has been called
+ * @incoming: struct rdma_conn, the newest is last
+ * @nr_incoming: its length
+ */
+struct rdma_peer {
+	struct peer *peer;
+	struct rdma_conn *conn;
+	struct rdma_conn *cur;
+	struct delayed_work work;
+	unsigned int backoff;
+	unsigned long retry_at;
+	int reported;
+	struct completion stopped;
+	spinlock_t lock;	/* see above */
+	bool stopping;
+	struct list_head incoming;
+	unsigned int nr_incoming;
+};
+
+extern struct workqueue_struct *rdma_wq;
+
+/* xport_rdma_conn.c: making and ending a connection */
+const char *refusal_name(u16 reason);
+int hello_parse(const struct rdma_conn_param *param, const struct pnode *node,
+		struct rdma_hello *hello);
+struct rdma_conn *conn_alloc(bool passive);
+void conn_put(struct rdma_conn *conn);
+int conn_cm_event(struct rdma_cm_id *id, struct rdma_cm_event *ev);
+int conn_resolve_route(struct rdma_conn *conn, unsigned int timeout_ms);
+int conn_connect(struct rdma_conn *conn);
+int conn_accept(struct rdma_conn *conn);
+void conn_destroy(struct rdma_conn *conn);
+struct rdma_conn *conn_enter(struct peer *peer);
+void conn_leave(struct rdma_conn *conn);
+void conn_event(struct rdma_conn *conn, int bit);
+void conn_fail(struct rdma_conn *conn, int error);
+void conn_break(struct rdma_conn *conn);
+void conn_wc_failed(struct rdma_conn *conn, const struct ib_wc *wc, const char *what);
+
+/* xport_rdma_msg.c: messages */
+int conn_alloc_msgs(struct rdma_conn *conn);
+void conn_free_msgs(struct rdma_conn *conn);
+int conn_post_rx(struct rdma_conn *conn);
+void conn_open_rx(struct rdma_conn *conn);
+void conn_pump(struct rdma_conn *conn);
+void conn_ping(struct rdma_conn *conn);
+int rdma_send(struct peer *peer, struct xport_msg *msg);
+
+/* xport_rdma_mem.c: exposed pages and reads */
+int conn_size_mem(struct rdma_conn *conn, struct ib_qp_init_attr *attr);
+int conn_alloc_mem(struct rdma_conn *conn);
+void conn_end_mem(struct rdma_conn *conn);
+void conn_free_mem(struct rdma_conn *conn);
+int conn_post_mr(struct rdma_conn *conn, struct rdma_mr *mr);
+void conn_reads_work(struct work_struct *work);
+int rdma_expose(struct peer *peer, struct page **pages, u32 npages, struct xport_mem *mem);
+void rdma_unexpose(struct xport_mem *mem);
+int rdma_read_begin(struct xport_read *rd);
+
+#endif /* _PROCLET_XPORT_RDMA_H */

@@ -1,0 +1,643 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The RDMA transport: pages that a peer may read, and reading those of a peer.
+ *
+ * A region of memory goes through conn.mrq twice: to be registered, in front of
+ * all messages that are not posted yet, and to be invalidated. A read is cut
+ * into chunks; when one ends, its room in the send queue is used for the next.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": rdma: " fmt
+
+#include <linux/mm.h>
+#include <linux/overflow.h>
+#include <linux/random.h>
+#include <linux/slab.h>
+
+#include "xport_rdma.h"
+
+#define MR_PREALLOC		8
+#define MR_PAGES_MAX		256
+#define CHUNKS			8	/* parts of reads under way at a time */
+#define CHUNK_PAGES_MAX		64
+#define CHUNK_READS_MAX		32	/* READs in one chunk */
+#define READ_SGE_MAX		32
+
+/* Exposing pages. */
+
+static void mr_unmap(struct rdma_conn *conn, struct rdma_mr *mr)
+{
+	if (mr->nents)
+		ib_dma_unmap_sg(conn->dev, mr->sg, mr->nents, DMA_TO_DEVICE);
+	mr->nents = 0;
+}
+
+int conn_post_mr(struct rdma_conn *conn, struct rdma_mr *mr)
+{
+	struct ib_reg_wr reg = {};
+	struct ib_send_wr inv = {};
+
+	lockdep_assert_held(&conn->lock);
+
+	if (mr->op == MR_REG) {
+		reg.wr.opcode = IB_WR_REG_MR;
+		reg.wr.wr_cqe = &mr->reg_cqe;
+		reg.wr.send_flags = IB_SEND_SIGNALED;
+		reg.mr = mr->mr;
+		reg.key = mr->mr->rkey;
+		reg.access = IB_ACCESS_REMOTE_READ;
+		return ib_post_send(conn->qp, &reg.wr, NULL);
+	}
+	inv.opcode = IB_WR_LOCAL_INV;
+	inv.wr_cqe = &mr->inv_cqe;
+	inv.send_flags = IB_SEND_SIGNALED;
+	inv.ex.invalidate_rkey = mr->mr->rkey;
+	return ib_post_send(conn->qp, &inv, NULL);
+}
+
+static void mr_slot_free(struct rdma_conn *conn)
+{
+	spin_lock_irq(&conn->lock);
+	conn->mr_slots++;
+	conn_pump(conn);
+	spin_unlock_irq(&conn->lock);
+}
+
+static void mr_reg_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_conn *conn = cq->cq_context;
+
+	if (wc->status != IB_WC_SUCCESS)
+		conn_wc_failed(conn, wc, "REG_MR");
+	mr_slot_free(conn);
+}
+
+/* The peer cannot read @rm any more. */
+static void mem_release(struct rdma_conn *conn, struct rdma_mem *rm)
+{
+	struct rdma_mr *mr;
+
+	list_for_each_entry(mr, &rm->mrs, list) {
+		mr_unmap(conn, mr);
+		mr->rm = NULL;
+	}
+	spin_lock_irq(&conn->lock);
+	list_del_init(&rm->entry);
+	list_splice_init(&rm->mrs, &conn->mr_free);
+	spin_unlock_irq(&conn->lock);
+	complete(&rm->gone);
+}
+
+static void mr_inv_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_mr *mr = container_of(wc->wr_cqe, struct rdma_mr, inv_cqe);
+	struct rdma_conn *conn = cq->cq_context;
+	struct rdma_mem *rm = mr->rm;
+	bool last = false;
+
+	if (wc->status == IB_WC_SUCCESS) {
+		spin_lock_irq(&conn->lock);
+		last = !--rm->invalidating;
+		spin_unlock_irq(&conn->lock);
+	} else {
+		conn_wc_failed(conn, wc, "LOCAL_INV");
+	}
+	if (last)
+		mem_release(conn, rm);
+	mr_slot_free(conn);
+}
+
+static struct rdma_mr *mr_alloc(struct rdma_conn *conn)
+{
+	struct rdma_mr *mr;
+
+	mr = kvzalloc(struct_size(mr, sg, conn->mr_pages), GFP_KERNEL);
+	if (!mr)
+		return NULL;
+	mr->mr = ib_alloc_mr(conn->pd, IB_MR_TYPE_MEM_REG, conn->mr_pages);
+	if (IS_ERR(mr->mr)) {
+		kvfree(mr);
+		return NULL;
+	}
+	mr->reg_cqe.done = mr_reg_done;
+	mr->inv_cqe.done = mr_inv_done;
+	spin_lock_irq(&conn->lock);
+	list_add(&mr->all, &conn->mrs);
+	spin_unlock_irq(&conn->lock);
+	return mr;
+}
+
+static struct rdma_mr *mr_get(struct rdma_conn *conn)
+{
+	struct rdma_mr *mr;
+
+	spin_lock_irq(&conn->lock);
+	mr = list_first_entry_or_null(&conn->mr_free, struct rdma_mr, list);
+	if (mr)
+		list_del(&mr->list);
+	spin_unlock_irq(&conn->lock);
+	return mr ?: mr_alloc(conn);
+}
+
+static int mr_map(struct rdma_conn *conn, struct rdma_mr *mr,
+		  struct page **pages, u32 npages, struct xport_desc *desc)
+{
+	int nents, n;
+	u32 i;
+
+	sg_init_table(mr->sg, npages);
+	for (i = 0; i < npages; i++)
+		sg_set_page(&mr->sg[i], pages[i], PAGE_SIZE, 0);
+	nents = ib_dma_map_sg(conn->dev, mr->sg, npages, DMA_TO_DEVICE);
+	if (!nents)
+		return -ENOMEM;
+	mr->nents = npages;
+
+	n = ib_map_mr_sg(mr->mr, mr->sg, nents, NULL, PAGE_SIZE);
+	if (n != nents || mr->mr->length != (u64)npages << PAGE_SHIFT)
+		return n < 0 ? n : -EIO;
+
+	/* A new key each time, and an address that tells nothing. */
+	ib_update_fast_reg_key(mr->mr, ib_inc_rkey(mr->mr->rkey));
+	mr->mr->iova = ((u64)get_random_u32() + 1) << 31;
+
+	desc->addr = cpu_to_le64(mr->mr->iova);
+	desc->rkey = cpu_to_le32(mr->mr->rkey);
+	desc->len = cpu_to_le32(npages << PAGE_SHIFT);
+	return 0;
+}
+
+int rdma_expose(struct peer *peer, struct page **pages, u32 npages,
+		struct xport_mem *mem)
+{
+	struct rdma_conn *conn;
+	struct rdma_mem *rm;
+	struct rdma_mr *mr;
+	u32 i, n, ndescs;
+	int ret;
+
+	if (!npages)
+		return -EINVAL;
+	conn = conn_enter(peer);
+	if (!conn)
+		return -ENOTCONN;
+
+	ret = -ENOMEM;
+	ndescs = DIV_ROUND_UP(npages, conn->mr_pages);
+	rm = kzalloc(sizeof(*rm), GFP_KERNEL);
+	if (!rm)
+		goto out_leave;
+	rm->conn = conn;
+	INIT_LIST_HEAD(&rm->entry);
+	INIT_LIST_HEAD(&rm->mrs);
+	init_completion(&rm->gone);
+	mem->descs = kvmalloc_array(ndescs, sizeof(*mem->descs), GFP_KERNEL);
+	if (!mem->descs)
+		goto out_free;
+
+	for (i = 0; i < ndescs; i++, pages += n, npages -= n) {
+		n = min(npages, conn->mr_pages);
+		mr = mr_get(conn);
+		if (!mr) {
+			ret = -ENOMEM;
+			goto out_release;
+		}
+		mr->rm = rm;
+		list_add_tail(&mr->list, &rm->mrs);
+		ret = mr_map(conn, mr, pages, n, &mem->descs[i]);
+		if (ret)
+			goto out_release;
+	}
+
+	spin_lock_irq(&conn->lock);
+	if (conn->state != CONN_UP) {
+		spin_unlock_irq(&conn->lock);
+		ret = -ENOTCONN;
+		goto out_release;
+	}
+	kref_get(&conn->ref);
+	list_add_tail(&rm->entry, &conn->mems);
+	list_for_each_entry(mr, &rm->mrs, list) {
+		mr->op = MR_REG;
+		list_add_tail(&mr->queue, &conn->mrq);
+	}
+	conn_pump(conn);
+	spin_unlock_irq(&conn->lock);
+
+	mem->peer = peer;
+	mem->ndescs = ndescs;
+	mem->priv = rm;
+	conn_leave(conn);
+	return 0;
+
+out_release:
+	mem_release(conn, rm);
+	kvfree(mem->descs);
+	mem->descs = NULL;
+out_free:
+	kfree(rm);
+out_leave:
+	conn_leave(conn);
+	return ret;
+}
+
+void rdma_unexpose(struct xport_mem *mem)
+{
+	struct rdma_mem *rm = mem->priv;
+	struct rdma_conn *conn;
+	struct rdma_mr *mr;
+	bool up, last = false;
+
+	if (!rm)
+		return;
+	conn = rm->conn;
+
+	spin_lock_irq(&conn->lock);
+	up = conn->state == CONN_UP;
+	if (up) {
+		conn->users++;
+		/* One more, so that it is not over before all are queued. */
+		rm->invalidating = 1;
+		list_for_each_entry(mr, &rm->mrs, list) {
+			if (mr->op == MR_REG) {
+				list_del(&mr->queue);
+				mr->op = MR_IDLE;
+				continue;
+			}
+			mr->op = MR_INV;
+			list_add_tail(&mr->queue, &conn->mrq);
+			rm->invalidating++;
+		}
+		conn_pump(conn);
+		last = !--rm->invalidating;
+	}
+	spin_unlock_irq(&conn->lock);
+	if (last)
+		mem_release(conn, rm);
+	if (up)
+		conn_leave(conn);
+
+	wait_for_completion(&rm->gone);
+	kvfree(mem->descs);
+	mem->descs = NULL;
+	mem->ndescs = 0;
+	mem->priv = NULL;
+	kfree(rm);
+	conn_put(conn);
+}
+
+/* Reading. */
+
+static int wc_to_errno(enum ib_wc_status status)
+{
+	switch (status) {
+	case IB_WC_SUCCESS:
+		return 0;
+	case IB_WC_REM_ACCESS_ERR:
+	case IB_WC_REM_INV_REQ_ERR:
+	case IB_WC_REM_OP_ERR:
+	case IB_WC_REM_ABORT_ERR:
+		return -EREMOTEIO;
+	default:
+		return -ECONNRESET;
+	}
+}
+
+static void read_end(struct rdma_conn *conn, struct rdma_read *read)
+{
+	struct xport_read *rd = read->rd;
+	int status = read->status;
+
+	kfree(read);
+	if (!status)
+		atomic64_add((u64)rd->npages << PAGE_SHIFT, &rd->peer->bytes_in);
+	rd->done(rd, status);
+}
+
+/* @chunk is not in the send queue any more. */
+static void chunk_end(struct rdma_conn *conn, struct rdma_chunk *chunk)
+{
+	struct rdma_read *read = chunk->read;
+	bool over, more;
+
+	rdma_rw_ctx_destroy(&chunk->rw, conn->qp, conn->id->port_num, chunk->sg,
+			    chunk->npages, DMA_FROM_DEVICE);
+
+	spin_lock_irq(&conn->lock);
+	if (chunk->status && !read->status)
+		read->status = chunk->status;
+	list_add(&chunk->list, &conn->chunks);
+	over = !--read->pending && read->posted;
+	more = conn->state == CONN_UP && !list_empty(&conn->reads);
+	if (more)
+		queue_work(rdma_wq, &conn->read_work);
+	spin_unlock_irq(&conn->lock);
+	if (over)
+		read_end(conn, read);
+}
+
+static void chunk_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_chunk *chunk = container_of(wc->wr_cqe, struct rdma_chunk, cqe);
+	struct rdma_conn *conn = cq->cq_context;
+
+	if (wc->status != IB_WC_SUCCESS) {
+		if (!chunk->status)
+			chunk->status = wc_to_errno(wc->status);
+		conn_wc_failed(conn, wc, "READ");
+	}
+	chunk_end(conn, chunk);
+}
+
+static void chunk_failed(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_chunk *chunk = container_of(wc->wr_cqe, struct rdma_chunk, err_cqe);
+	struct rdma_conn *conn = cq->cq_context;
+
+	/* Some adapters complete what was not asked for. */
+	if (wc->status == IB_WC_SUCCESS)
+		return;
+	if (!chunk->status)
+		chunk->status = wc_to_errno(wc->status);
+	conn_wc_failed(conn, wc, "READ");
+}
+
+/* Make @chunk of the next part of @read. Returns 0 or -errno. */
+static int chunk_prepare(struct rdma_conn *conn, struct rdma_read *read,
+			 struct rdma_chunk *chunk)
+{
+	const struct xport_read *rd = read->rd;
+	const struct xport_desc *desc = &rd->descs[read->desc];
+	u32 npages = le32_to_cpu(desc->len) >> PAGE_SHIFT;
+	u32 i, n = min(npages - read->desc_page, conn->chunk_pages);
+	u64 addr = le64_to_cpu(desc->addr) + ((u64)read->desc_page << PAGE_SHIFT);
+	int ret;
+
+	sg_init_table(chunk->sg, n);
+	for (i = 0; i < n; i++)
+		sg_set_page(&chunk->sg[i], rd->pages[read->page + i], PAGE_SIZE, 0);
+	ret = rdma_rw_ctx_init(&chunk->rw, conn->qp, conn->id->port_num, chunk->sg,
+			       n, 0, addr, le32_to_cpu(desc->rkey),
+			       DMA_FROM_DEVICE);
+	if (ret < 0)
+		return ret;
+
+	chunk->read = read;
+	chunk->npages = n;
+	chunk->status = 0;
+	read->page += n;
+	read->desc_page += n;
+	if (read->desc_page == npages) {
+		read->desc_page = 0;
+		read->desc++;
+	}
+	return 0;
+}
+
+static int chunk_post(struct rdma_conn *conn, struct rdma_chunk *chunk)
+{
+	struct ib_send_wr *first, *wr;
+
+	lockdep_assert_held(&conn->lock);
+
+	first = rdma_rw_ctx_wrs(&chunk->rw, conn->qp, conn->id->port_num,
+				&chunk->cqe, NULL);
+	for (wr = first; wr->next; wr = wr->next)
+		wr->wr_cqe = &chunk->err_cqe;
+	return ib_post_send(conn->qp, first, NULL);
+}
+
+/*
+ * Post the next chunk. Returns false if there is nothing to do, or nothing to
+ * do it with; then the end of a chunk calls again. @ended: a read that is over
+ * by this, or NULL.
+ */
+static bool reads_advance(struct rdma_conn *conn, struct rdma_read **ended)
+{
+	struct rdma_chunk *chunk;
+	struct rdma_read *read;
+	bool more = true;
+	int ret;
+
+	lockdep_assert_held(&conn->read_mutex);
+	*ended = NULL;
+
+	spin_lock_irq(&conn->lock);
+	read = list_first_entry_or_null(&conn->reads, struct rdma_read, list);
+	chunk = list_first_entry_or_null(&conn->chunks, struct rdma_chunk, list);
+	if (conn->state != CONN_UP || !read || !chunk) {
+		spin_unlock_irq(&conn->lock);
+		return false;
+	}
+	if (read->status)
+		goto posted;
+	list_del(&chunk->list);
+	read->pending++;
+	spin_unlock_irq(&conn->lock);
+
+	ret = chunk_prepare(conn, read, chunk);
+
+	spin_lock_irq(&conn->lock);
+	if (ret) {
+		list_add(&chunk->list, &conn->chunks);
+		read->pending--;
+		/* Chunks under way will give back what is missing. */
+		if ((ret == -EAGAIN || ret == -ENOMEM) && read->pending) {
+			spin_unlock_irq(&conn->lock);
+			return false;
+		}
+		if (!read->status)
+			read->status = ret == -EAGAIN ? -ENOMEM : ret;
+		goto posted;
+	}
+	if (conn->state != CONN_UP || chunk_post(conn, chunk)) {
+		chunk->status = -ECONNRESET;
+		list_add(&chunk->list, &conn->unposted);
+		if (conn->state == CONN_UP)
+			conn_fail(conn, -EIO);
+		more = false;
+	}
+	if (read->desc < read->rd->ndescs) {
+		spin_unlock_irq(&conn->lock);
+		return more;
+	}
+
+posted:
+	list_del_init(&read->list);
+	read->posted = true;
+	if (!read->pending)
+		*ended = read;
+	spin_unlock_irq(&conn->lock);
+	return more;
+}
+
+static void reads_run(struct rdma_conn *conn)
+{
+	struct rdma_read *ended;
+	bool more;
+
+	do {
+		mutex_lock(&conn->read_mutex);
+		more = reads_advance(conn, &ended);
+		mutex_unlock(&conn->read_mutex);
+		if (ended)
+			read_end(conn, ended);
+	} while (more);
+}
+
+void conn_reads_work(struct work_struct *work)
+{
+	reads_run(container_of(work, struct rdma_conn, read_work));
+}
+
+int rdma_read_begin(struct xport_read *rd)
+{
+	struct rdma_conn *conn;
+	struct rdma_read *read;
+
+	if (!xport_read_valid(rd))
+		return -EINVAL;
+	conn = conn_enter(rd->peer);
+	if (!conn)
+		return -ENOTCONN;
+	read = kzalloc(sizeof(*read), GFP_KERNEL);
+	if (!read) {
+		conn_leave(conn);
+		return -ENOMEM;
+	}
+	read->rd = rd;
+
+	spin_lock_irq(&conn->lock);
+	list_add_tail(&read->list, &conn->reads);
+	spin_unlock_irq(&conn->lock);
+	reads_run(conn);
+	conn_leave(conn);
+	return 0;
+}
+
+/* Setting up and taking down. */
+
+/*
+ * The pages in a chunk, the chunks, and what they need of the send queue, in work
+ * requests. A chunk is either READs with as many pages each as the adapter can
+ * scatter to, or (always on iWARP, by choice of rdma_rw_ctx_init() elsewhere)
+ * one READ for each memory region, with its registration and invalidation.
+ */
+int conn_size_mem(struct rdma_conn *conn, struct ib_qp_init_attr *attr)
+{
+	const struct ib_device_attr *da = &conn->dev->attrs;
+	u32 others = TX_SLOTS + MR_SLOTS + 1;
+	u32 sge = clamp_t(u32, min(da->max_send_sge, da->max_sge_rd), 1, READ_SGE_MAX);
+	u32 mrs, wrs;
+
+	if (!(da->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS) ||
+	    !da->max_fast_reg_page_list_len)
+		return -EOPNOTSUPP;
+	conn->mr_pages = min_t(u32, da->max_fast_reg_page_list_len, MR_PAGES_MAX);
+
+	conn->chunk_pages = CHUNK_PAGES_MAX;
+	if (!rdma_protocol_iwarp(conn->dev, conn->id->port_num))
+		conn->chunk_pages = min_t(u32, CHUNK_PAGES_MAX, sge * CHUNK_READS_MAX);
+	mrs = DIV_ROUND_UP(conn->chunk_pages, conn->mr_pages);
+	wrs = max(DIV_ROUND_UP(conn->chunk_pages, sge), 3 * mrs);
+
+	conn->nr_chunks = CHUNKS;
+	while (conn->nr_chunks > 1 && others + conn->nr_chunks * wrs > da->max_qp_wr)
+		conn->nr_chunks /= 2;
+	if (others + conn->nr_chunks * wrs > da->max_qp_wr)
+		return -EOPNOTSUPP;
+
+	attr->cap.max_send_sge = max_t(u32, sge, 2);
+	attr->cap.max_send_wr = others + conn->nr_chunks * wrs;
+	attr->cap.max_rdma_ctxs = conn->nr_chunks * mrs;
+	return 0;
+}
+
+static int conn_alloc_chunks(struct rdma_conn *conn)
+{
+	struct rdma_chunk *chunk;
+	u32 i;
+
+	for (i = 0; i < conn->nr_chunks; i++) {
+		chunk = kvzalloc(struct_size(chunk, sg, conn->chunk_pages), GFP_KERNEL);
+		if (!chunk)
+			return -ENOMEM;
+		chunk->cqe.done = chunk_done;
+		chunk->err_cqe.done = chunk_failed;
+		list_add_tail(&chunk->list, &conn->chunks);
+	}
+	return 0;
+}
+
+static int conn_alloc_mrs(struct rdma_conn *conn)
+{
+	struct rdma_mr *mr;
+	int i;
+
+	for (i = 0; i < MR_PREALLOC; i++) {
+		mr = mr_alloc(conn);
+		if (!mr)
+			return -ENOMEM;
+		list_add_tail(&mr->list, &conn->mr_free);
+	}
+	return 0;
+}
+
+int conn_alloc_mem(struct rdma_conn *conn)
+{
+	conn->mr_slots = MR_SLOTS;
+	return conn_alloc_chunks(conn) ?: conn_alloc_mrs(conn);
+}
+
+static void conn_end_reads(struct rdma_conn *conn)
+{
+	struct rdma_chunk *chunk, *next;
+	struct rdma_read *read;
+	LIST_HEAD(unposted);
+
+	list_splice_init(&conn->unposted, &unposted);
+	list_for_each_entry_safe(chunk, next, &unposted, list)
+		chunk_end(conn, chunk);
+
+	while ((read = list_first_entry_or_null(&conn->reads, struct rdma_read, list))) {
+		list_del(&read->list);
+		WARN_ON_ONCE(read->pending);
+		if (!read->status)
+			read->status = -ECONNRESET;
+		read_end(conn, read);
+	}
+}
+
+static void conn_free_mrs(struct rdma_conn *conn)
+{
+	struct rdma_mem *rm;
+	struct rdma_mr *mr, *next;
+
+	list_for_each_entry_safe(mr, next, &conn->mrs, all) {
+		ib_dereg_mr(mr->mr);
+		mr_unmap(conn, mr);
+		kvfree(mr);
+	}
+	INIT_LIST_HEAD(&conn->mrs);
+
+	spin_lock_irq(&conn->lock);
+	while ((rm = list_first_entry_or_null(&conn->mems, struct rdma_mem, entry))) {
+		list_del_init(&rm->entry);
+		complete(&rm->gone);
+	}
+	spin_unlock_irq(&conn->lock);
+}
+
+/* The queue pair is drained: end all reads, and make the peer's keys useless. */
+void conn_end_mem(struct rdma_conn *conn)
+{
+	conn_end_reads(conn);
+	conn_free_mrs(conn);
+}
+
+void conn_free_mem(struct rdma_conn *conn)
+{
+	struct rdma_chunk *chunk, *next;
+
+	list_for_each_entry_safe(chunk, next, &conn->chunks, list)
+		kvfree(chunk);
+}

@@ -1,0 +1,449 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The RDMA transport: messages and their flow control. */
+#define pr_fmt(fmt) KBUILD_MODNAME ": rdma: " fmt
+
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "xport_rdma.h"
+
+#define CTL_RESERVE	4	/* credits that only control messages use */
+
+/**
+ * struct rdma_hdr - in front of each message
+ * @credits: receive buffers that the sender has posted again
+ * @flags: RDMA_F_*
+ * @len: bytes that follow; 0 with RDMA_F_CTL, 1..XPORT_MSG_MAX without
+ */
+struct rdma_hdr {
+	__le16 credits;
+	__le16 flags;
+	__le32 len;
+};
+
+static_assert(sizeof(struct rdma_hdr) == 8);
+
+#define RDMA_F_CTL	BIT(0)	/* only a header */
+#define RDMA_F_PING	BIT(1)	/* show that you live */
+#define RDMA_F_PONG	BIT(2)	/* the answer */
+#define RDMA_F_ALL	(RDMA_F_CTL | RDMA_F_PING | RDMA_F_PONG)
+#define WANT_CREDITS	BIT(16)	/* not on the wire: half the ring is owed */
+
+/* Sending. */
+
+/* Send @msg, or a control message if NULL. Owns @msg only if it returns 0. */
+static int conn_post_msg(struct rdma_conn *conn, struct xport_msg *msg)
+{
+	struct rdma_tx *tx = list_first_entry(&conn->tx_free, struct rdma_tx, list);
+	struct rdma_hdr *hdr = &conn->tx_hdrs[tx - conn->tx];
+	struct ib_send_wr wr = {
+		.opcode = IB_WR_SEND,
+		.wr_cqe = &tx->cqe,
+		.send_flags = IB_SEND_SIGNALED,
+		.sg_list = tx->sge,
+		.num_sge = msg ? 2 : 1,
+	};
+	int ret;
+
+	lockdep_assert_held(&conn->lock);
+
+	if (msg) {
+		tx->sge[1].addr = ib_dma_map_single(conn->dev, msg->data,
+						    msg->len, DMA_TO_DEVICE);
+		if (ib_dma_mapping_error(conn->dev, tx->sge[1].addr))
+			return -ENOMEM;
+		tx->sge[1].length = msg->len;
+	}
+	ib_dma_sync_single_for_cpu(conn->dev, tx->sge[0].addr, sizeof(*hdr),
+				   DMA_TO_DEVICE);
+	hdr->credits = cpu_to_le16(conn->owed);
+	hdr->flags = cpu_to_le16((conn->want & RDMA_F_ALL) | (msg ? 0 : RDMA_F_CTL));
+	hdr->len = cpu_to_le32(msg ? msg->len : 0);
+	ib_dma_sync_single_for_device(conn->dev, tx->sge[0].addr, sizeof(*hdr),
+				      DMA_TO_DEVICE);
+	tx->msg = msg;
+	ret = ib_post_send(conn->qp, &wr, NULL);
+	if (ret) {
+		if (msg)
+			ib_dma_unmap_single(conn->dev, tx->sge[1].addr, msg->len,
+					    DMA_TO_DEVICE);
+		return ret;
+	}
+	list_del(&tx->list);
+	conn->credits--;
+	conn->owed = 0;
+	conn->want = 0;
+	return 0;
+}
+
+/*
+ * Post what can be posted. Registrations go before messages: a message that was
+ * given to us after a registration may tell the peer of it.
+ */
+void conn_pump(struct rdma_conn *conn)
+{
+	struct peer *peer;
+	struct xport_msg *msg;
+	struct rdma_mr *mr;
+	u32 len;
+
+	lockdep_assert_held(&conn->lock);
+
+	if (conn->state != CONN_UP)
+		return;
+	peer = conn->p->peer;
+
+	while (conn->mr_slots && !list_empty(&conn->mrq)) {
+		mr = list_first_entry(&conn->mrq, struct rdma_mr, queue);
+		if (conn_post_mr(conn, mr))
+			goto fail;
+		list_del(&mr->queue);
+		mr->op = MR_IDLE;
+		conn->mr_slots--;
+	}
+	while (list_empty(&conn->mrq) && conn->credits > CTL_RESERVE &&
+	       !list_empty(&conn->tx_free) && !list_empty(&conn->msgs)) {
+		msg = list_first_entry(&conn->msgs, struct xport_msg, list);
+		len = msg->len;
+		list_del(&msg->list);
+		if (conn_post_msg(conn, msg)) {
+			list_add(&msg->list, &conn->msgs);
+			goto fail;
+		}
+		atomic64_inc(&peer->msgs_out);
+		atomic64_add(len, &peer->bytes_out);
+	}
+	if (conn->want && conn->credits && !list_empty(&conn->tx_free) &&
+	    conn_post_msg(conn, NULL))
+		goto fail;
+	return;
+
+fail:
+	conn_fail(conn, -EIO);
+}
+
+/* Have the peer give a sign of life. */
+void conn_ping(struct rdma_conn *conn)
+{
+	spin_lock_irq(&conn->lock);
+	conn->want |= RDMA_F_PING;
+	conn_pump(conn);
+	spin_unlock_irq(&conn->lock);
+}
+
+static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_tx *tx = container_of(wc->wr_cqe, struct rdma_tx, cqe);
+	struct rdma_conn *conn = cq->cq_context;
+	unsigned long flags;
+
+	if (tx->msg) {
+		ib_dma_unmap_single(conn->dev, tx->sge[1].addr,
+				    tx->sge[1].length, DMA_TO_DEVICE);
+		kfree(tx->msg);
+		tx->msg = NULL;
+	}
+	if (wc->status != IB_WC_SUCCESS)
+		conn_wc_failed(conn, wc, "SEND");
+
+	spin_lock_irqsave(&conn->lock, flags);
+	list_add(&tx->list, &conn->tx_free);
+	conn_pump(conn);
+	spin_unlock_irqrestore(&conn->lock, flags);
+}
+
+int rdma_send(struct peer *peer, struct xport_msg *msg)
+{
+	struct rdma_conn *conn = NULL;
+	struct rdma_peer *p;
+	unsigned long flags;
+	int ret = -ENOTCONN;
+
+	if (WARN_ON_ONCE(!msg->len || msg->len > XPORT_MSG_MAX)) {
+		kfree(msg);
+		return -EINVAL;
+	}
+
+	rcu_read_lock();
+	p = READ_ONCE(peer->xport);
+	if (p)
+		conn = READ_ONCE(p->conn);
+	if (conn) {
+		spin_lock_irqsave(&conn->lock, flags);
+		if (conn->state == CONN_UP) {
+			list_add_tail(&msg->list, &conn->msgs);
+			conn_pump(conn);
+			ret = 0;
+		}
+		spin_unlock_irqrestore(&conn->lock, flags);
+	}
+	rcu_read_unlock();
+	if (ret)
+		kfree(msg);
+	return ret;
+}
+
+/* Receiving. */
+
+static int rx_post(struct rdma_conn *conn, struct rdma_rx *rx)
+{
+	struct ib_recv_wr wr = {
+		.wr_cqe = &rx->cqe,
+		.sg_list = rx->sge,
+		.num_sge = ARRAY_SIZE(rx->sge),
+	};
+
+	ib_dma_sync_single_for_device(conn->dev, rx->sge[0].addr,
+				      rx->sge[0].length, DMA_FROM_DEVICE);
+	ib_dma_sync_single_for_device(conn->dev, rx->sge[1].addr,
+				      rx->sge[1].length, DMA_FROM_DEVICE);
+	return ib_post_recv(conn->qp, &wr, NULL);
+}
+
+static bool hdr_valid(u32 len, u16 flags, u32 received)
+{
+	if (len != received - sizeof(struct rdma_hdr) || len > XPORT_MSG_MAX)
+		return false;
+	if (flags & ~RDMA_F_ALL)
+		return false;
+	return !len == !!(flags & RDMA_F_CTL);
+}
+
+/* Handle one message and post its buffer again. */
+static void rx_handle(struct rdma_conn *conn, struct rdma_rx *rx)
+{
+	struct peer *peer = conn->p->peer;
+	const struct rdma_hdr *hdr = &conn->rx_hdrs[rx - conn->rx];
+	u32 len, credits;
+	u16 flags;
+
+	if (test_bit(CONN_BROKEN, &conn->events))
+		return;
+
+	if (rx->len < sizeof(*hdr))
+		goto broken;
+	ib_dma_sync_single_for_cpu(conn->dev, rx->sge[0].addr,
+				   rx->sge[0].length, DMA_FROM_DEVICE);
+	len = le32_to_cpu(hdr->len);
+	flags = le16_to_cpu(hdr->flags);
+	credits = le16_to_cpu(hdr->credits);
+	if (!hdr_valid(len, flags, rx->len))
+		goto broken;
+
+	spin_lock_irq(&conn->lock);
+	if (credits > conn->depth - conn->credits) {
+		spin_unlock_irq(&conn->lock);
+		goto broken;
+	}
+	conn->credits += credits;
+	if (flags & RDMA_F_PING)
+		conn->want |= RDMA_F_PONG;
+	conn_pump(conn);
+	spin_unlock_irq(&conn->lock);
+
+	if (len) {
+		ib_dma_sync_single_for_cpu(conn->dev, rx->sge[1].addr, len,
+					   DMA_FROM_DEVICE);
+		atomic64_inc(&peer->msgs_in);
+		atomic64_add(len, &peer->bytes_in);
+		if (xport_recv(peer, page_address(rx->page), len)) {
+			conn_break(conn);
+			return;
+		}
+	}
+
+	spin_lock_irq(&conn->lock);
+	if (conn->state == CONN_UP) {
+		if (rx_post(conn, rx)) {
+			conn_fail(conn, -EIO);
+		} else {
+			conn->owed++;
+			if (conn->owed >= RING_DEPTH / 2)
+				conn->want |= WANT_CREDITS;
+			conn_pump(conn);
+		}
+	}
+	spin_unlock_irq(&conn->lock);
+	return;
+
+broken:
+	pr_warn_ratelimited("%s: peer %s: malformed message of %u bytes\n",
+			    peer->node->name, peer->name, rx->len);
+	conn_break(conn);
+}
+
+static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
+{
+	struct rdma_rx *rx = container_of(wc->wr_cqe, struct rdma_rx, cqe);
+	struct rdma_conn *conn = cq->cq_context;
+	bool early;
+
+	if (wc->status != IB_WC_SUCCESS) {
+		conn_wc_failed(conn, wc, "RECV");
+		return;
+	}
+	if (wc->opcode != IB_WC_RECV || wc->wc_flags & IB_WC_WITH_INVALIDATE) {
+		conn_break(conn);
+		return;
+	}
+	WRITE_ONCE(conn->rx_seq, conn->rx_seq + 1);
+	rx->len = wc->byte_len;
+
+	spin_lock_irq(&conn->lock);
+	early = !conn->rx_open;
+	if (early)
+		list_add_tail(&rx->list, &conn->early);
+	spin_unlock_irq(&conn->lock);
+	if (!early)
+		rx_handle(conn, rx);
+	else if (conn->passive)
+		/* The last step of the CM's handshake has been overtaken or lost. */
+		conn_event(conn, CONN_ESTABLISHED);
+}
+
+/* xport_peer_up() has returned: hand over what came before, then open. */
+void conn_open_rx(struct rdma_conn *conn)
+{
+	struct rdma_rx *rx;
+
+	for (;;) {
+		spin_lock_irq(&conn->lock);
+		rx = list_first_entry_or_null(&conn->early, struct rdma_rx, list);
+		if (!rx)
+			conn->rx_open = true;
+		else
+			list_del(&rx->list);
+		spin_unlock_irq(&conn->lock);
+		if (!rx)
+			return;
+		rx_handle(conn, rx);
+	}
+}
+
+/* Setting up and taking down. */
+
+static int conn_alloc_rx(struct rdma_conn *conn)
+{
+	struct rdma_rx *rx;
+	int i;
+
+	conn->rx = kvcalloc(RING_DEPTH, sizeof(*conn->rx), GFP_KERNEL);
+	conn->rx_hdrs = kcalloc(RING_DEPTH, sizeof(*conn->rx_hdrs), GFP_KERNEL);
+	if (!conn->rx || !conn->rx_hdrs)
+		return -ENOMEM;
+	conn->rx_hdrs_dma = ib_dma_map_single(conn->dev, conn->rx_hdrs,
+					      RING_DEPTH * sizeof(*conn->rx_hdrs),
+					      DMA_FROM_DEVICE);
+	if (ib_dma_mapping_error(conn->dev, conn->rx_hdrs_dma)) {
+		conn->rx_hdrs_dma = 0;
+		return -ENOMEM;
+	}
+
+	for (i = 0; i < RING_DEPTH; i++) {
+		rx = &conn->rx[i];
+		rx->cqe.done = rx_done;
+		rx->sge[0].addr = conn->rx_hdrs_dma + i * sizeof(*conn->rx_hdrs);
+		rx->sge[0].length = sizeof(*conn->rx_hdrs);
+		rx->sge[0].lkey = conn->pd->local_dma_lkey;
+		rx->page = alloc_page(GFP_KERNEL);
+		if (!rx->page)
+			return -ENOMEM;
+		rx->sge[1].addr = ib_dma_map_page(conn->dev, rx->page, 0,
+						  XPORT_MSG_MAX, DMA_FROM_DEVICE);
+		if (ib_dma_mapping_error(conn->dev, rx->sge[1].addr)) {
+			__free_page(rx->page);
+			rx->page = NULL;
+			return -ENOMEM;
+		}
+		rx->sge[1].length = XPORT_MSG_MAX;
+		rx->sge[1].lkey = conn->pd->local_dma_lkey;
+	}
+	return 0;
+}
+
+static void conn_free_rx(struct rdma_conn *conn)
+{
+	struct rdma_rx *rx;
+	int i;
+
+	for (i = 0; conn->rx && i < RING_DEPTH; i++) {
+		rx = &conn->rx[i];
+		if (!rx->page)
+			break;
+		ib_dma_unmap_page(conn->dev, rx->sge[1].addr, XPORT_MSG_MAX,
+				  DMA_FROM_DEVICE);
+		__free_page(rx->page);
+	}
+	if (conn->rx_hdrs_dma)
+		ib_dma_unmap_single(conn->dev, conn->rx_hdrs_dma,
+				    RING_DEPTH * sizeof(*conn->rx_hdrs),
+				    DMA_FROM_DEVICE);
+	kfree(conn->rx_hdrs);
+	kvfree(conn->rx);
+}
+
+static int conn_alloc_tx(struct rdma_conn *conn)
+{
+	struct rdma_tx *tx;
+	int i;
+
+	conn->tx = kvcalloc(TX_SLOTS, sizeof(*conn->tx), GFP_KERNEL);
+	conn->tx_hdrs = kcalloc(TX_SLOTS, sizeof(*conn->tx_hdrs), GFP_KERNEL);
+	if (!conn->tx || !conn->tx_hdrs)
+		return -ENOMEM;
+	conn->tx_hdrs_dma = ib_dma_map_single(conn->dev, conn->tx_hdrs,
+					      TX_SLOTS * sizeof(*conn->tx_hdrs),
+					      DMA_TO_DEVICE);
+	if (ib_dma_mapping_error(conn->dev, conn->tx_hdrs_dma)) {
+		conn->tx_hdrs_dma = 0;
+		return -ENOMEM;
+	}
+	for (i = 0; i < TX_SLOTS; i++) {
+		tx = &conn->tx[i];
+		tx->cqe.done = tx_done;
+		tx->sge[0].addr = conn->tx_hdrs_dma + i * sizeof(*conn->tx_hdrs);
+		tx->sge[0].length = sizeof(*conn->tx_hdrs);
+		tx->sge[0].lkey = conn->pd->local_dma_lkey;
+		tx->sge[1].lkey = conn->pd->local_dma_lkey;
+		list_add_tail(&tx->list, &conn->tx_free);
+	}
+	return 0;
+}
+
+static void conn_free_tx(struct rdma_conn *conn)
+{
+	if (conn->tx_hdrs_dma)
+		ib_dma_unmap_single(conn->dev, conn->tx_hdrs_dma,
+				    TX_SLOTS * sizeof(*conn->tx_hdrs),
+				    DMA_TO_DEVICE);
+	kfree(conn->tx_hdrs);
+	kvfree(conn->tx);
+}
+
+int conn_alloc_msgs(struct rdma_conn *conn)
+{
+	return conn_alloc_rx(conn) ?: conn_alloc_tx(conn);
+}
+
+void conn_free_msgs(struct rdma_conn *conn)
+{
+	struct xport_msg *msg, *next;
+
+	list_for_each_entry_safe(msg, next, &conn->msgs, list)
+		kfree(msg);
+	conn_free_tx(conn);
+	conn_free_rx(conn);
+}
+
+/* The peer may send RING_DEPTH messages as soon as it is connected. */
+int conn_post_rx(struct rdma_conn *conn)
+{
+	int ret, i;
+
+	for (i = 0; i < RING_DEPTH; i++) {
+		ret = rx_post(conn, &conn->rx[i]);
+		if (ret)
+			return ret;
+	}
+	return 0;
+}
