@@ -459,13 +459,15 @@ int lproc_manage(struct lproc *lproc, struct proclet_manage *m)
 	return 0;
 }
 
-/* End it here; if that is our own decision, everywhere. */
-void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node)
+/* It is over here: all that wait learn it. Returns false if it was before. */
+static bool lproc_end(struct lproc *lproc, u32 event, s32 status, u32 node)
 {
+	struct native_wait *n;
+	unsigned long index;
 	struct worker *w;
 	bool first;
 
-	spin_lock(&lproc->lock);
+	lockdep_assert_held(&lproc->lock);
 	first = !lproc->ended;
 	if (first) {
 		lproc->exit_event = event;
@@ -475,9 +477,21 @@ void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node)
 	}
 	list_for_each_entry(w, &lproc->idle, idle)
 		wake_up(&w->wait);
-	spin_unlock(&lproc->lock);
+	xa_for_each(&lproc->natives, index, n)
+		complete(&n->done);
 	wake_up_all(&lproc->manager_wq);
 	wake_up_all(&lproc->members_wq);
+	return first;
+}
+
+/* End it here; if that is our own decision, everywhere. */
+void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node)
+{
+	bool first;
+
+	spin_lock(&lproc->lock);
+	first = lproc_end(lproc, event, status, node);
+	spin_unlock(&lproc->lock);
 	if (first && node == lproc->node->id && event == PROCLET_EVENT_EXIT)
 		tell_peers(lproc, WIRE_EXIT, status, false);
 }
@@ -521,26 +535,17 @@ static void lproc_purge(struct lproc *lproc)
 void lproc_leave(struct lproc *lproc)
 {
 	struct pnode *node = lproc->node;
-	struct worker *w;
 	bool first;
 
 	spin_lock(&node->lprocs_lock);
 	spin_lock(&lproc->lock);
 	first = !lproc->dying;
 	WRITE_ONCE(lproc->dying, true);
-	if (!lproc->ended) {
-		lproc->exit_event = PROCLET_EVENT_LOST;
-		lproc->exit_node = node->id;
-	}
-	WRITE_ONCE(lproc->ended, true);
-	list_for_each_entry(w, &lproc->idle, idle)
-		wake_up(&w->wait);
+	lproc_end(lproc, PROCLET_EVENT_LOST, 0, node->id);
 	spin_unlock(&lproc->lock);
 	spin_unlock(&node->lprocs_lock);
 	if (!first)
 		return;
-	wake_up_all(&lproc->manager_wq);
-	wake_up_all(&lproc->members_wq);
 	tell_peers(lproc, WIRE_LEAVE, 0, false);
 	migrate_src_lost(lproc, 0);
 	migrate_dst_lost(lproc, 0);

@@ -127,6 +127,7 @@ enum proclet_state {
  * @mig: the migration that takes it away
  * @in: the migration that brings it
  * @drained: DYING, and no worker can enter it or leave it unseen
+ * @free_work: proclet_free(), where that cannot be called
  * @ref: lproc.proclets, and whoever uses it without the lock
  */
 struct proclet {
@@ -143,6 +144,7 @@ struct proclet {
 	struct migration *mig;
 	struct incoming *in;
 	bool drained;
+	struct work_struct free_work;
 	refcount_t ref;
 };
 
@@ -387,6 +389,7 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *w);
 void worker_exit_all(struct lproc *lproc);
 void ready_add(struct lproc *lproc, struct work_item *item);	/* lproc.lock */
 int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked);
+bool worker_has_stack(struct lproc *lproc, u64 stack);	/* lproc.lock */
 void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
 
 /* proclets.c: proclets, home directory */
@@ -396,7 +399,7 @@ void proclet_put(struct proclet *p);
 struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk);
 void proclet_discard(struct proclet *p);	/* all of it, after ABSENT */
 s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, u64 *id);
-int proclet_free_later(struct proclet *p);	/* lproc.lock; DYING and empty */
+void proclet_free(struct proclet *p);	/* no thread is in it any more */
 void location_hint(struct lproc *lproc, u64 id, u32 to);
 int proclet_brk(struct lproc *lproc, struct proclet_brk *b);
 u32 location_get(struct lproc *lproc, u64 id, bool *known);	/* lproc.lock */

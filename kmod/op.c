@@ -571,6 +571,8 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	if (n->reserved || n->op.seq)
 		return -EINVAL;
 	init_completion(&w.done);
+	if (READ_ONCE(lproc->ended))
+		return -ESHUTDOWN;
 	err = xa_alloc(&lproc->natives, &seq, &w, XA_LIMIT(1, U32_MAX), GFP_KERNEL);
 	if (err)
 		return err;
@@ -578,7 +580,9 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	err = op_submit(lproc, &n->op, &token, &op);
 	if (!err) {
 		op_route(op);
-		err = wait_for_completion_killable(&w.done);
+		/* Either lproc_end() finds us, or we find that it has been. */
+		if (!READ_ONCE(lproc->ended))
+			err = wait_for_completion_killable(&w.done);
 	}
 	spin_lock(&lproc->lock);
 	xa_erase(&lproc->natives, seq);

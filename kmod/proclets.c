@@ -83,6 +83,8 @@ void proclet_put(struct proclet *p)
 	kfree(p);
 }
 
+static void proclet_free_fn(struct work_struct *work);
+
 /* ABSENT still, but with its memory and its place in the tables. */
 struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk)
 {
@@ -98,6 +100,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 	p->capacity = capacity;
 	INIT_LIST_HEAD(&p->threads);
 	INIT_LIST_HEAD(&p->inbox);
+	INIT_WORK(&p->free_work, proclet_free_fn);
 	refcount_set(&p->ref, 1);
 	err = node_charge(lproc->node, brk);
 	if (err)
@@ -199,51 +202,24 @@ discard:
 	return err;
 }
 
-/* The last thread has left a DYING proclet. */
-static void destroy_work(struct proclet *p)
+/* The last thread has left a DYING proclet; it is ABSENT. */
+void proclet_free(struct proclet *p)
 {
+	u64 id = p->id, epoch = p->epoch, start = p->heap->start, size = p->heap->size;
 	struct lproc *lproc = p->lproc;
-	u64 id = p->id, epoch = p->epoch;
-	u32 home = PROCLET_ID_HOME(id);
 
-	if (home == lproc->node->id) {
-		u64 start = p->heap->start, size = p->heap->size;
-
-		proclet_discard(p);
+	kref_get(&lproc->ref);
+	proclet_discard(p);
+	if (PROCLET_ID_HOME(id) == lproc->node->id)
 		heap_slot_free(lproc, start, size);
-	} else {
-		proclet_discard(p);
+	else
 		proclet_announce(lproc, id, epoch + 1, 0, 0);
-	}
+	lproc_put(lproc);
 }
 
-struct dying {
-	struct work_struct work;
-	struct proclet *p;
-};
-
-static void dying_fn(struct work_struct *work)
+static void proclet_free_fn(struct work_struct *work)
 {
-	struct dying *d = container_of(work, struct dying, work);
-
-	destroy_work(d->p);
-	kfree(d);
-}
-
-/* Frees a DYING proclet that no thread is in; from check_dying(). */
-int proclet_free_later(struct proclet *p)
-{
-	struct dying *d;
-
-	lockdep_assert_held(&p->lproc->lock);
-	d = kmalloc(sizeof(*d), GFP_ATOMIC);
-	if (!d)
-		return -ENOMEM;
-	d->p = p;
-	INIT_WORK(&d->work, dying_fn);
-	proclet_set_state(p, PROCLET_ABSENT);
-	queue_work(p->lproc->node->wq, &d->work);
-	return 0;
+	proclet_free(container_of(work, struct proclet, free_work));
 }
 
 int proclet_brk(struct lproc *lproc, struct proclet_brk *b)

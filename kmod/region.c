@@ -346,7 +346,8 @@ static void region_close(struct vm_area_struct *vma)
 {
 	struct lproc *lproc = vma->vm_file->private_data;
 
-	if (vma->vm_mm == lproc->mm)
+	/* Only unmapped by its program, it can be mapped again. */
+	if (vma->vm_mm == lproc->mm && !atomic_read(&vma->vm_mm->mm_users))
 		lproc_leave(lproc);
 }
 

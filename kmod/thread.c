@@ -106,7 +106,7 @@ int thread_ioctl(struct lproc *lproc, struct proclet_stack *s)
 		return -EINVAL;
 	t = seg->thread;
 	spin_lock(&lproc->lock);
-	if (t->state != THREAD_USER || seg->gone) {
+	if (t->state != THREAD_USER || seg->gone || worker_has_stack(lproc, s->stack)) {
 		err = -EBUSY;
 	} else if (s->op == PROCLET_STACK_FREE) {
 		/* Two threads may try: the first wins. */

@@ -21,6 +21,28 @@
 /* How often worker_freeze() looks again, and signals who could not park. */
 #define FREEZE_POLL_NS	(200 * NSEC_PER_USEC)
 
+static u32 chain_depth(const struct worker *w)
+{
+	return min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
+}
+
+/* Is the segment in a worker's chain? Its program should know, but may not. */
+bool worker_has_stack(struct lproc *lproc, u64 stack)
+{
+	unsigned long index;
+	struct worker *w;
+	u32 d, i;
+
+	lockdep_assert_held(&lproc->lock);
+	xa_for_each(&lproc->workers, index, w) {
+		d = chain_depth(w);
+		for (i = 0; i < d; i++)
+			if (READ_ONCE(w->shared->chain[i]) == stack)
+				return true;
+	}
+	return false;
+}
+
 /* Queue it, and see to it that a worker comes for it. */
 void ready_add(struct lproc *lproc, struct work_item *item)
 {
@@ -102,11 +124,6 @@ void worker_exit_all(struct lproc *lproc)
 	xa_destroy(&lproc->workers);
 }
 
-static u32 chain_depth(const struct worker *w)
-{
-	return min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
-}
-
 /*
  * The thread at @i of a worker's chain, if the entry is what it should be.
  * The page is the program's to write: nothing there is believed.
@@ -168,20 +185,21 @@ static void worker_barrier(struct lproc *lproc)
 	on_each_cpu_mask(mm_cpumask(lproc->mm), barrier_ipi, NULL, 1);
 }
 
-/* Free a dying proclet if its last thread has left. */
-static void check_dying(struct proclet *p)
+/* Has the last thread left a dying proclet? Then it is ABSENT now, to be freed. */
+static bool check_dying(struct proclet *p)
 {
 	struct lproc *lproc = p->lproc;
 	unsigned long index;
 	struct worker *w;
 
 	lockdep_assert_held(&lproc->lock);
-	if (!p->drained || !list_empty(&p->threads))
-		return;
+	if (p->state != PROCLET_DYING || !p->drained || !list_empty(&p->threads))
+		return false;
 	xa_for_each(&lproc->workers, index, w)
 		if (chain_has(lproc, w, p))
-			return;
-	proclet_free_later(p);
+			return false;
+	proclet_set_state(p, PROCLET_ABSENT);
+	return true;
 }
 
 /*
@@ -195,6 +213,7 @@ void worker_drain(struct proclet *p)
 	unsigned long index;
 	struct worker *w;
 	LIST_HEAD(calls);
+	bool empty;
 
 	worker_barrier(lproc);
 	spin_lock(&lproc->lock);
@@ -213,8 +232,10 @@ void worker_drain(struct proclet *p)
 	worker_barrier(lproc);
 	spin_lock(&lproc->lock);
 	p->drained = true;
-	check_dying(p);
+	empty = check_dying(p);
 	spin_unlock(&lproc->lock);
+	if (empty)
+		proclet_free(p);
 }
 
 static void check_all_dying(struct lproc *lproc)
@@ -225,8 +246,8 @@ static void check_all_dying(struct lproc *lproc)
 	if (!lproc->ndying)
 		return;
 	xa_for_each(&lproc->proclets, index, p)
-		if (p->state == PROCLET_DYING)
-			check_dying(p);
+		if (check_dying(p))
+			queue_work(lproc->node->wq, &p->free_work);
 }
 
 /* What @w's innermost thread did, copied from the program before locking. */
@@ -396,14 +417,11 @@ static int start_call(struct lproc *lproc, struct worker *w, struct op *op, u64 
 				      op->payload.len);
 	spin_lock(&lproc->lock);
 	if (err) {
-		struct proclet *p = w->starting;
-
 		WRITE_ONCE(w->shared->depth, 0);
 		WRITE_ONCE(w->shared->chain[0], 0);
 		w->starting = NULL;
 		lproc->park_seq++;
-		if (p->state == PROCLET_DYING)
-			check_dying(p);
+		check_all_dying(lproc);
 	} else {
 		w->starting = NULL;
 	}

@@ -128,11 +128,9 @@ __u64 shim_pop(struct proclet_tcb *tcb, __s64 ret)
 	struct proclet_tcb *caller;
 	bool dirty;
 
-	if (unlikely(ret > (__s64)tcb->res_cap))
-		ret = -EMSGSIZE;
-	else if (unlikely(ret < -METHOD_ERRNO_MAX && ret != CALL_AGAIN))
+	if (unlikely(ret < -METHOD_ERRNO_MAX && ret != CALL_AGAIN))
 		ret = -EINVAL;
-	dirty = seg_big(tcb->in_len) || (ret > 0 && seg_big(ret));
+	dirty = seg_big(tcb->in_len) || (ret > 0 && seg_big(tcb->res_cap));
 
 	if (likely(return_local(page, tcb, ret))) {
 		caller = (struct proclet_tcb *)tcb->caller.stack;

@@ -16,6 +16,7 @@
 
 #define EXE_RANGES	8
 #define NATIVE_RANGES	256
+#define RED_ZONE	128
 
 struct range {
 	unsigned long start, end;
@@ -283,14 +284,15 @@ static unsigned long last_suspicious(unsigned long sp, unsigned long end)
 bool text_native_on_stack(struct proclet_tcb *tcb, struct unwind *u)
 {
 	bool inside = text_migratable(u->reg[REGS_IP]);
-	unsigned long last;
+	unsigned long sp = u->reg[REGS_SP], last;
 
 	/* without the return address into shim_method */
-	u->low = u->reg[REGS_SP];
 	u->high = (unsigned long)tcb + SEG_TOP - sizeof(long);
-	if (u->low & 7)
+	if (sp & 7)
 		return true;
-	last = last_suspicious(u->low, u->high);
+	last = last_suspicious(sp, u->high);
+	/* Before "ret", saved registers are below the stack pointer. */
+	u->low = sp - RED_ZONE;
 	u->high += sizeof(long);
 	while (u->reg[REGS_SP] <= last) {
 		if (!unwind_step(u))

@@ -141,65 +141,1135 @@ static ssize_t run_spin_many(void *root, const void *in, size_t in_len, void *ou
 }
 PROCLET_METHOD(run_spin_many);
 
-/*
- * Registers: each holds a known value while the loop runs, and is compared
- * afterwards. Returns the number of those that changed.
- */
-#define REGISTERS 11
+/* ---- registers (move_regs.S) ---- */
 
-static ssize_t hold_registers(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+#define GENERAL 13
+
+struct fpu {
+	__u8 xmm[16][16];
+	__u32 mxcsr;
+	__u16 cw;
+	__u16 pad[5];
+	__u8 st[8][16];
+};
+
+_Static_assert(offsetof(struct fpu, cw) == 260 && offsetof(struct fpu, st) == 272,
+	       "as in move_regs.S");
+
+void hold_general(const __u64 *want, __u64 *got, volatile __u32 *stop, volatile __u64 *count);
+void hold_fpu(const struct fpu *want, struct fpu *got, volatile __u32 *stop,
+	      volatile __u64 *count);
+void hold_avx(const __u8 *want, __u8 *got, volatile __u32 *stop, volatile __u64 *count);
+
+/* These return how many registers have changed. */
+static ssize_t run_general(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	struct mover *m = root;
-	__u64 want[REGISTERS], got[REGISTERS];
-	__u64 flags;
+	__u64 want[GENERAL], got[GENERAL + 1];
 	ssize_t wrong = 0;
 
 	(void)in;
 	(void)in_len;
 	(void)out;
 	(void)out_cap;
-	for (int i = 0; i < REGISTERS; i++)
+	for (int i = 0; i < GENERAL; i++)
 		want[i] = 0x0123456789abcdefULL * (i + 1);
 	m->started = 1;
-	__asm__ volatile(
-		"push %%rbp\n\t"
-		"mov %[want], %%rsi\n\t"
-		"mov 0(%%rsi), %%rax\n\t"
-		"mov 8(%%rsi), %%rcx\n\t"
-		"mov 16(%%rsi), %%rdx\n\t"
-		"mov 24(%%rsi), %%r8\n\t"
-		"mov 32(%%rsi), %%r9\n\t"
-		"mov 40(%%rsi), %%r10\n\t"
-		"mov 48(%%rsi), %%r11\n\t"
-		"mov 56(%%rsi), %%r13\n\t"
-		"mov 64(%%rsi), %%r14\n\t"
-		"mov 72(%%rsi), %%r15\n\t"
-		"mov 80(%%rsi), %%rbp\n\t"
-		"std\n"
-		"1:\n\t"
-		"incq (%%rbx)\n\t"
-		"cmpl $0, (%%r12)\n\t"
-		"je 1b\n\t"
-		"mov %%rax, 0(%%rdi)\n\t"
-		"mov %%rcx, 8(%%rdi)\n\t"
-		"mov %%rdx, 16(%%rdi)\n\t"
-		"mov %%r8, 24(%%rdi)\n\t"
-		"mov %%r9, 32(%%rdi)\n\t"
-		"mov %%r10, 40(%%rdi)\n\t"
-		"mov %%r11, 48(%%rdi)\n\t"
-		"mov %%r13, 56(%%rdi)\n\t"
-		"mov %%r14, 64(%%rdi)\n\t"
-		"mov %%r15, 72(%%rdi)\n\t"
-		"mov %%rbp, 80(%%rdi)\n\t"
-		"pushf\n\t"
-		"pop %%rsi\n\t"
-		"cld\n\t"
-		"pop %%rbp"
-		: "=&S" (flags), [wantout] "=m" (got)
-		: [want] "0" (want), "D" (got), "b" (&m->count), "r" (m)
-		: "memory", "cc", "rax", "rcx", "rdx", "r8", "r9", "r10", "r11", "r13",
-		  "r14", "r15");
-	for (int i = 0; i < REGISTERS; i++)
+	hold_general(want, got, &m->stop, &m->count);
+	for (int i = 0; i < GENERAL; i++)
 		wrong += got[i] != want[i];
-	return wrong + !(flags & 0x400);
+	return wrong + !(got[GENERAL] & 0x400);		/* the direction flag */
+}
+PROCLET_METHOD(run_general);
+
+static ssize_t run_fpu(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+	struct fpu want = { .mxcsr = 0x7fa0, .cw = 0xf7f }, got = { .cw = 0 };
+	ssize_t wrong = 0;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	for (int i = 0; i < 16; i++)
+		for (int j = 0; j < 16; j++)
+			want.xmm[i][j] = i * 16 + j + 1;
+	for (int i = 0; i < 8; i++) {
+		long double v = 3.14159265358979323846L * (i + 1);
+
+		for (int j = 0; j < 10; j++)
+			want.st[i][j] = ((__u8 *)&v)[j];
+	}
+	m->started = 1;
+	hold_fpu(&want, &got, &m->stop, &m->count);
+	for (int i = 0; i < 16; i++)
+		wrong += !!memcmp(want.xmm[i], got.xmm[i], 16);
+	for (int i = 0; i < 8; i++)
+		wrong += !!memcmp(want.st[i], got.st[i], 10);
+	return wrong + (want.mxcsr != got.mxcsr) + (want.cw != got.cw);
+}
+PROCLET_METHOD(run_fpu);
+
+static ssize_t run_avx(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+	__u8 want[16][32], got[16][32];
+	ssize_t wrong = 0;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	for (int i = 0; i < 16; i++)
+		for (int j = 0; j < 32; j++)
+			want[i][j] = i * 32 + j + 3;
+	m->started = 1;
+	hold_avx(want[0], got[0], &m->stop, &m->count);
+	for (int i = 0; i < 16; i++)
+		wrong += !!memcmp(want[i], got[i], 32);
+	return wrong;
+}
+PROCLET_METHOD(run_avx);
+
+/* ---- in the C library ---- */
+
+static int compare_words(const void *a, const void *b)
+{
+	__u32 x = *(const __u32 *)a, y = *(const __u32 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static ssize_t run_libc(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+	__u64 state = 7;
+	__u32 *words = proclet_malloc(40000);
+	char *bytes = proclet_malloc(65536), *copy = proclet_malloc(65536);
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	if (!words || !bytes || !copy)
+		return -ENOMEM;
+	while (!m->stop) {
+		/* Small: sorted on the stack. Large: in memory from malloc(). */
+		int n = m->count % 4 ? 100 : 10000, at;
+		__u64 sum = 0;
+		char text[64];
+
+		for (int i = 0; i < n; i++) {
+			words[i] = next_random(&state);
+			sum += words[i];
+		}
+		qsort(words, n, sizeof(*words), compare_words);
+		for (int i = 0; i < n; i++) {
+			m->wrong += i && words[i - 1] > words[i];
+			sum -= words[i];
+		}
+		m->wrong += !!sum;
+
+		memset(bytes, m->count, 65536);
+		memcpy(copy, bytes, 65536);
+		m->wrong += !!memcmp(bytes, copy, 65536);
+		at = next_random(&state) % 65536;
+		copy[at] = ~copy[at];
+		m->wrong += memchr(copy, copy[at], 65536) != copy + at;
+		copy[65535] = 0;
+
+		at = snprintf(text, sizeof(text), "%llu %s", (unsigned long long)m->count, "x");
+		m->wrong += at != (int)strlen(text);
+		m->wrong += strtoull(text, NULL, 10) != m->count;
+		m->count++;
+		m->started = 1;
+	}
+	proclet_free(copy);
+	proclet_free(bytes);
+	proclet_free(words);
+	return lproc_node();
+}
+PROCLET_METHOD(run_libc);
+
+/* Blocked in a system call of the C library: in: a file descriptor. */
+static ssize_t run_read(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+	char c = 0;
+	ssize_t n;
+
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(int))
+		return -EINVAL;
+	m->started = 1;
+	n = read(*(const int *)in, &c, 1);
+	return n == 1 ? c : -EBADF;
+}
+PROCLET_METHOD(run_read);
+
+/* ---- calls ---- */
+
+struct call_args {
+	proclet_t p;
+	__u64 calls;
+};
+
+/* Runs in another proclet: many calls of @p, and the sum of their results. */
+static ssize_t call_increment(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+	struct call_args a;
+	__u64 n, sum = 0;
+	ssize_t ret;
+
+	if (in_len != sizeof(a) || out_cap < sizeof(sum))
+		return -EINVAL;
+	memcpy(&a, in, sizeof(a));
+	for (__u64 i = 0; a.calls ? i < a.calls : !m->stop; i++) {
+		ret = proclet_call(a.p, increment, NULL, 0, &n, sizeof(n));
+		if (ret != sizeof(n))
+			return ret < 0 ? ret : -EIO;
+		sum += n;
+		m->count = i + 1;
+	}
+	memcpy(out, &sum, sizeof(sum));
+	return sizeof(sum);
+}
+PROCLET_METHOD(call_increment);
+
+/* Calls run_spin in another proclet, and says where that and this ended. */
+static ssize_t call_spin(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+	proclet_t p;
+	ssize_t ret;
+
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(p))
+		return -EINVAL;
+	memcpy(&p, in, sizeof(p));
+	m->started = 1;
+	ret = proclet_call(p, run_spin, NULL, 0, NULL, 0);
+	return ret < 0 ? ret : ret * 100 + lproc_node();
+}
+PROCLET_METHOD(call_spin);
+
+/* Moves itself along a list of nodes; returns how often it is not there. */
+static ssize_t move_self(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+	int to[64], n = in_len / sizeof(int), ret;
+	ssize_t wrong = 0;
+	__u64 local = 0x1122334455667788ULL;
+
+	(void)out;
+	(void)out_cap;
+	memcpy(to, in, n * sizeof(int));
+	for (int i = 0; i < n; i++) {
+		m->count++;
+		ret = proclet_migrate(proclet_self(), to[i], 0);
+		if (ret)
+			return ret;
+		wrong += lproc_node() != to[i];
+		local += i;
+		keep(&local);
+	}
+	return wrong + (local != 0x1122334455667788ULL + n * (n - 1) / 2) + (m->count != (__u64)n);
+}
+PROCLET_METHOD(move_self);
+
+static ssize_t run_pinned(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct mover *m = root;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	proclet_pin();
+	proclet_pin();
+	m->started = 1;
+	while (m->stop < 1)
+		;
+	proclet_unpin();
+	m->started = 2;
+	while (m->stop < 2)
+		;
+	proclet_unpin();
+	m->started = 3;
+	while (m->stop < 3)
+		;
+	return lproc_node();
+}
+PROCLET_METHOD(run_pinned);
+
+/* ---- helpers: pinned proclets that do something to their node ---- */
+
+static ssize_t set_budget(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	char old[32];
+	int ret;
+
+	(void)root;
+	if (in_len != 32 || out_cap != 32)
+		return -EINVAL;
+	ret = node_set_budget(lproc_node(), in, old);
+	memcpy(out, old, 32);
+	return ret ? ret : 32;
+}
+PROCLET_METHOD(set_budget);
+
+/* A page of a proclet on this node goes into a pipe, which keeps hold of it. */
+static int page_pipe[2] = { -1, -1 };
+
+static ssize_t hold_page(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct iovec iov = { .iov_len = PAGE };
+	ssize_t n;
+
+	(void)root;
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(iov.iov_base))
+		return -EINVAL;
+	memcpy(&iov.iov_base, in, sizeof(iov.iov_base));
+	if (page_pipe[0] < 0 && pipe(page_pipe))
+		return -errno;
+	n = vmsplice(page_pipe[1], &iov, 1, 0);
+	return n < 0 ? -errno : n;
+}
+PROCLET_METHOD(hold_page);
+
+static ssize_t release_page(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	char buf[4096];
+	ssize_t n;
+
+	(void)root;
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	n = read(page_pipe[0], buf, sizeof(buf));
+	return n < 0 ? -errno : n;
+}
+PROCLET_METHOD(release_page);
+
+/* A pipe on this node for run_read; out: its end to read. */
+static int block_pipe[2] = { -1, -1 };
+
+static ssize_t open_block(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)root;
+	(void)in;
+	(void)in_len;
+	if (out_cap != sizeof(int))
+		return -EINVAL;
+	if (block_pipe[0] < 0 && pipe(block_pipe))
+		return -errno;
+	memcpy(out, &block_pipe[0], sizeof(int));
+	return sizeof(int);
+}
+PROCLET_METHOD(open_block);
+
+static ssize_t end_block(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)root;
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	return write(block_pipe[1], "r", 1) == 1 ? 0 : -errno;
+}
+PROCLET_METHOD(end_block);
+
+/* ---- the root's part ---- */
+
+static int helper(proclet_t *p, int node)
+{
+	struct proclet_attr attr = { 1 << 20, node, PROCLET_PINNED, 0 };
+
+	CHECK_EQ(proclet_create(p, &attr), 0);
+	made[made_count++] = *p;
+	return KSFT_PASS;
+}
+
+static int mover(proclet_t *p, int node)
+{
+	return make(p, node, 16 << 20, sizeof(struct mover));
+}
+
+static int filled(proclet_t *p, int node, __u64 bytes, __u64 *sum)
+{
+	TRY(make(p, node, 64 << 20, sizeof(struct mover)));
+	CHECK_EQ(proclet_call(*p, fill, &bytes, sizeof(bytes), sum, sizeof(*sum)), sizeof(*sum));
+	return KSFT_PASS;
+}
+
+static int unchanged(proclet_t p, __u64 sum)
+{
+	__u64 now = 0;
+
+	CHECK_EQ(proclet_call(p, check, NULL, 0, &now, sizeof(now)), sizeof(now));
+	CHECK_EQ(now, sum);
+	return KSFT_PASS;
+}
+
+static int is_on(proclet_t p, int node)
+{
+	CHECK_EQ(proclet_locate(p), node);
+	CHECK_EQ(proclet_call(p, where, NULL, 0, NULL, 0), node);
+	return KSFT_PASS;
+}
+
+static int move(proclet_t p, int node)
+{
+	CHECK_EQ(proclet_migrate(p, node, 0), 0);
+	return is_on(p, node);
+}
+
+static int look(proclet_t p, struct mover *m)
+{
+	CHECK_EQ(proclet_call(p, peek, NULL, 0, m, sizeof(*m)), sizeof(*m));
+	return KSFT_PASS;
+}
+
+static int wait_started(proclet_t p, __u32 phase)
+{
+	struct mover m;
+
+	do {
+		TRY(look(p, &m));
+	} while (m.started < phase);
+	return KSFT_PASS;
+}
+
+/* It counts on. */
+static int alive(proclet_t p)
+{
+	struct mover before, after;
+
+	TRY(look(p, &before));
+	do {
+		TRY(look(p, &after));
+	} while (after.count == before.count);
+	return KSFT_PASS;
+}
+
+static int end_phase(proclet_t p, __u32 phase)
+{
+	CHECK_EQ(proclet_call(p, stop, &phase, sizeof(phase), NULL, 0), 0);
+	return KSFT_PASS;
+}
+
+static int idle(void)
+{
+	__u64 sum;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int home = 0; home < node_count; home++) {
+		TRY(filled(&p, nodes[home], 1 << 20, &sum));
+		TRY(is_on(p, nodes[home]));
+		for (int i = 1; i <= node_count; i++) {
+			TRY(move(p, nodes[(home + i) % node_count]));
+			TRY(unchanged(p, sum));
+		}
+	}
+	return KSFT_PASS;
+}
+
+/* Nothing but the header; a large heap; memory with holes. */
+static int sizes(void)
+{
+	static const __u64 bytes[] = { 0, 4096, 65536, 1 << 20, 24 << 20 };
+	proclet_t p;
+	__u64 sum;
+
+	TRY(tap_nodes(2));
+	TRY(make(&p, nodes[0], 1 << 20, 0));
+	TRY(move(p, nodes[1]));
+	TRY(move(p, nodes[0]));
+	for (size_t i = 0; i < ARRAY_SIZE(bytes); i++) {
+		TRY(filled(&p, nodes[i % 2], bytes[i], &sum));
+		TRY(move(p, nodes[!(i % 2)]));
+		TRY(unchanged(p, sum));
+		TRY(move(p, nodes[i % 2]));
+		TRY(unchanged(p, sum));
+		CHECK_EQ(proclet_destroy(p), 0);
+	}
+	return KSFT_PASS;
+}
+
+static int already_there(void)
+{
+	struct proclet_move mv;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(mover(&p, nodes[i]));
+		memset(&mv, 0xee, sizeof(mv));
+		CHECK_EQ(proclet_migrate_stat(p, nodes[i], 0, &mv), 0);
+		CHECK_EQ(mv.blackout_ns, 0);
+		CHECK_EQ(mv.bytes, 0);
+		TRY(move(p, nodes[!i]));
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 0), 0);
+		TRY(is_on(p, nodes[!i]));
+	}
+	return KSFT_PASS;
+}
+
+static int says_how_it_went(void)
+{
+	struct proclet_move mv;
+	struct caller *c;
+	proclet_t p;
+	__u64 sum;
+
+	TRY(tap_nodes(2));
+	TRY(filled(&p, nodes[0], 1 << 20, &sum));
+	c = caller_start(p, run_spin, NULL, 0, NULL, 0);
+	TRY(wait_started(p, 1));
+	for (int i = 1; i < 5; i++) {
+		memset(&mv, 0, sizeof(mv));
+		CHECK_EQ(proclet_migrate_stat(p, nodes[i % 2], 0, &mv), 0);
+		CHECK_GE(mv.bytes, 1 << 20);
+		CHECK_GE(8 << 20, mv.bytes);
+		CHECK_EQ(mv.threads, 1);
+		CHECK_EQ(mv.parked, 1);
+		CHECK_GE(mv.blackout_ns, mv.freeze_ns + mv.offer_ns + mv.pull_ns);
+		CHECK_GE(mv.commit_ns, mv.resume_ns);
+		CHECK_GE(mv.prepare_ns, 1);
+	}
+	TRY(end_phase(p, 1));
+	CHECK_EQ(caller_wait(c), nodes[0]);
+	return KSFT_PASS;
+}
+
+static int bad_destinations(void)
+{
+	proclet_t p;
+	__u64 sum;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(filled(&p, nodes[i], 65536, &sum));
+		CHECK_EQ(proclet_migrate(p, 31, 0), -EHOSTUNREACH);
+		CHECK(proclet_migrate(p, 0, 0) < 0);
+		CHECK(proclet_migrate(p, -1, 0) < 0);
+		CHECK(proclet_migrate(p, 33, 0) < 0);
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 1), -EINVAL);
+		TRY(is_on(p, nodes[i]));
+		TRY(unchanged(p, sum));
+		TRY(move(p, nodes[!i]));
+	}
+	return KSFT_PASS;
+}
+
+static int pinned_at_creation(void)
+{
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(helper(&p, nodes[i]));
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 0), -EBUSY);
+		CHECK_EQ(proclet_migrate(p, nodes[i], 0), 0);
+		TRY(is_on(p, nodes[i]));
+	}
+	return KSFT_PASS;
+}
+
+/* A method that runs while its proclet moves, ten times. */
+static int while_running(proclet_method_t method)
+{
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int home = 0; home < 2; home++) {
+		struct caller *c;
+
+		TRY(mover(&p, nodes[home]));
+		c = caller_start(p, method, NULL, 0, NULL, 0);
+		TRY(wait_started(p, 1));
+		for (int i = 1; i <= 10; i++) {
+			TRY(move(p, nodes[(home + i) % node_count]));
+			TRY(alive(p));
+		}
+		TRY(end_phase(p, 1));
+		CHECK_EQ(caller_wait(c), method == run_spin ?
+			 nodes[(home + 10) % node_count] : 0);
+	}
+	return KSFT_PASS;
+}
+
+static int tight_loop(void)
+{
+	return while_running(run_spin);
+}
+
+static int general_registers(void)
+{
+	return while_running(run_general);
+}
+
+static int floating_point_registers(void)
+{
+	return while_running(run_fpu);
+}
+
+static int avx_registers(void)
+{
+	if (!__builtin_cpu_supports("avx"))
+		SKIP("the processor has no AVX");
+	return while_running(run_avx);
+}
+
+static int many_threads(void)
+{
+	const int n = 8;
+	struct caller *c[8];
+	struct mover m;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	TRY(mover(&p, nodes[0]));
+	for (int i = 0; i < n; i++)
+		c[i] = caller_start(p, run_spin_many, NULL, 0, NULL, 0);
+	do {
+		TRY(look(p, &m));
+	} while (m.started < (__u32)n);
+	for (int i = 1; i <= 10; i++)
+		TRY(move(p, nodes[i % node_count]));
+	TRY(end_phase(p, 1));
+	for (int i = 0; i < n; i++)
+		CHECK_EQ(caller_wait(c[i]), 1);
+	TRY(look(p, &m));
+	CHECK_EQ(m.count, n);
+	return KSFT_PASS;
+}
+
+static int stack_protector(void)
+{
+	struct caller *c;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	TRY(mover(&p, nodes[0]));
+	c = caller_start(p, spin_protected, NULL, 0, NULL, 0);
+	TRY(wait_started(p, 1));
+	TRY(move(p, nodes[1]));
+	TRY(alive(p));
+	/* Its hundred frames are left on another node than they were entered. */
+	TRY(end_phase(p, 1));
+	TRY(wait_started(p, 2));
+	for (int i = 0; i < 20; i++)
+		TRY(move(p, nodes[i % node_count]));
+	TRY(end_phase(p, 2));
+	CHECK_EQ(caller_wait(c), 0);
+	return KSFT_PASS;
+}
+
+/* Stopped between its calls of the C library, never in them. */
+static int in_the_c_library(void)
+{
+	int moved = 0, busy = 0, at = 0;
+	struct caller *c;
+	struct mover m;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	TRY(mover(&p, nodes[0]));
+	c = caller_start(p, run_libc, NULL, 0, NULL, 0);
+	TRY(wait_started(p, 1));
+	for (int i = 0; i < 50; i++) {
+		int to = (at + 1) % node_count;
+		int ret = proclet_migrate(p, nodes[to], 0);
+
+		if (ret)
+			CHECK_EQ(ret, -EBUSY);
+		else
+			at = to;
+		moved += !ret;
+		busy += !!ret;
+		TRY(is_on(p, nodes[at]));
+		TRY(alive(p));
+	}
+	diag("moved %d times, busy %d times", moved, busy);
+	CHECK_GE(moved, 1);
+	TRY(look(p, &m));
+	CHECK_EQ(m.wrong, 0);
+	TRY(end_phase(p, 1));
+	CHECK_EQ(caller_wait(c), nodes[at]);
+	TRY(look(p, &m));
+	CHECK_EQ(m.wrong, 0);
+	return KSFT_PASS;
+}
+
+/* Blocked there: given up in bounded time, and nothing has happened to it. */
+static int blocked_in_the_c_library(void)
+{
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		struct caller *c;
+		proclet_t p, h;
+		int fd;
+
+		TRY(mover(&p, nodes[i]));
+		TRY(helper(&h, nodes[i]));
+		CHECK_EQ(proclet_call(h, open_block, NULL, 0, &fd, sizeof(fd)), sizeof(fd));
+		c = caller_start(p, run_read, &fd, sizeof(fd), NULL, 0);
+		TRY(wait_started(p, 1));
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 0), -EBUSY);
+		TRY(is_on(p, nodes[i]));
+		CHECK_EQ(proclet_call(h, end_block, NULL, 0, NULL, 0), 0);
+		CHECK_EQ(caller_wait(c), 'r');
+		TRY(move(p, nodes[!i]));
+	}
+	return KSFT_PASS;
+}
+
+static int pinned_for_a_while(void)
+{
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		struct caller *c;
+		proclet_t p;
+
+		TRY(mover(&p, nodes[i]));
+		c = caller_start(p, run_pinned, NULL, 0, NULL, 0);
+		TRY(wait_started(p, 1));
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 0), -EBUSY);
+		TRY(is_on(p, nodes[i]));
+		/* Pinned twice, released once. */
+		TRY(end_phase(p, 1));
+		TRY(wait_started(p, 2));
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 0), -EBUSY);
+		TRY(is_on(p, nodes[i]));
+		TRY(end_phase(p, 2));
+		TRY(wait_started(p, 3));
+		TRY(move(p, nodes[!i]));
+		TRY(end_phase(p, 3));
+		CHECK_EQ(caller_wait(c), nodes[!i]);
+	}
+	return KSFT_PASS;
+}
+
+/* Caller and callee move while one waits for the other. */
+static int caller_and_callee_move(void)
+{
+	TRY(tap_nodes(2));
+	for (int from = 0; from < 2; from++) {
+		for (int to = 0; to < 2; to++) {
+			int last = node_count - 1;
+			proclet_t a, b;
+			struct caller *c;
+
+			TRY(mover(&a, nodes[from]));
+			TRY(mover(&b, nodes[to]));
+			c = caller_start(a, call_spin, &b, sizeof(b), NULL, 0);
+			TRY(wait_started(b, 1));
+			/* The callee, the caller, both, the callee to the caller. */
+			TRY(move(b, nodes[!to]));
+			TRY(alive(b));
+			TRY(move(a, nodes[!from]));
+			TRY(move(b, nodes[last]));
+			TRY(move(a, nodes[0]));
+			TRY(move(b, nodes[0]));
+			TRY(move(a, nodes[last]));
+			TRY(move(b, nodes[1]));
+			TRY(alive(b));
+			TRY(end_phase(b, 1));
+			CHECK_EQ(caller_wait(c), nodes[1] * 100 + nodes[last]);
+		}
+	}
+	return KSFT_PASS;
+}
+
+/* The reply finds a caller that has just moved, again and again. */
+static int reply_to_a_moved_caller(void)
+{
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 20; i++) {
+		proclet_t a, b;
+		struct caller *c;
+
+		TRY(mover(&a, nodes[i % 2]));
+		TRY(mover(&b, nodes[i / 2 % 2]));
+		c = caller_start(a, call_spin, &b, sizeof(b), NULL, 0);
+		TRY(wait_started(b, 1));
+		TRY(move(a, nodes[!(i % 2)]));
+		TRY(end_phase(b, 1));
+		CHECK_EQ(caller_wait(c), nodes[i / 2 % 2] * 100 + nodes[!(i % 2)]);
+		CHECK_EQ(proclet_destroy(a), 0);
+		CHECK_EQ(proclet_destroy(b), 0);
+	}
+	return KSFT_PASS;
+}
+
+static int moves_itself(void)
+{
+	int to[40];
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(mover(&p, nodes[i]));
+		for (int j = 0; j < 40; j++)
+			to[j] = nodes[(i + j) % node_count];
+		CHECK_EQ(proclet_call(p, move_self, to, sizeof(to), NULL, 0), 0);
+		TRY(is_on(p, to[39]));
+	}
+	return KSFT_PASS;
+}
+
+static int there_and_back(void)
+{
+	unsigned int many = MANY;
+	proclet_t p;
+	__u64 sum;
+
+	TRY(tap_nodes(2));
+	TRY(filled(&p, nodes[0], 256 << 10, &sum));
+	for (unsigned int i = 0; i < many; i++) {
+		for (int j = 1; j >= 0; j--) {
+			int ret = proclet_migrate(p, nodes[j], 0);
+
+			if (ret)
+				diag("move %u to node %d:", i, nodes[j]);
+			CHECK_EQ(ret, 0);
+			if (i % 10 == 0 || many - i < 10)
+				TRY(unchanged(p, sum));
+		}
+	}
+	TRY(is_on(p, nodes[0]));
+	TRY(unchanged(p, sum));
+	return KSFT_PASS;
+}
+
+struct shuttle {
+	pthread_t thread;
+	proclet_t p;
+	int from, to;
+	unsigned int times;
+	int ret;
+};
+
+static void *shuttle_run(void *arg)
+{
+	struct shuttle *s = arg;
+
+	for (unsigned int i = 0; i < s->times && !s->ret; i++) {
+		s->ret = proclet_migrate(s->p, s->to, 0);
+		if (!s->ret)
+			s->ret = proclet_migrate(s->p, s->from, 0);
+	}
+	return NULL;
+}
+
+static int both_directions(void)
+{
+	static struct shuttle s[2];
+	__u64 sum[2];
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		s[i] = (struct shuttle) { .from = nodes[i], .to = nodes[!i], .times = 100 };
+		TRY(filled(&s[i].p, nodes[i], 256 << 10, &sum[i]));
+	}
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(pthread_create(&s[i].thread, NULL, shuttle_run, &s[i]), 0);
+	for (int i = 0; i < 2; i++)
+		pthread_join(s[i].thread, NULL);
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(s[i].ret, 0);
+		TRY(is_on(s[i].p, nodes[i]));
+		TRY(unchanged(s[i].p, sum[i]));
+	}
+	return KSFT_PASS;
+}
+
+/* Two who want the same proclet elsewhere: one has to wait or is refused. */
+static struct {
+	pthread_t thread;
+	int node;
+	int ok, busy, other;
+} tug[2];
+static proclet_t rope;
+
+static void *tug_run(void *arg)
+{
+	__typeof__(&tug[0]) t = arg;
+
+	for (int i = 0; i < 100; i++) {
+		int ret = proclet_migrate(rope, t->node, 0);
+
+		if (!ret)
+			t->ok++;
+		else if (ret == -EBUSY)
+			t->busy++;
+		else
+			t->other = ret;
+	}
+	return NULL;
+}
+
+static int tug_of_war(void)
+{
+	__u64 sum;
+
+	TRY(tap_nodes(2));
+	TRY(filled(&rope, nodes[0], 65536, &sum));
+	memset(tug, 0, sizeof(tug));
+	for (int i = 0; i < 2; i++) {
+		tug[i].node = nodes[i];
+		CHECK_EQ(pthread_create(&tug[i].thread, NULL, tug_run, &tug[i]), 0);
+	}
+	for (int i = 0; i < 2; i++)
+		pthread_join(tug[i].thread, NULL);
+	for (int i = 0; i < 2; i++) {
+		diag("to node %d: %d, busy %d", tug[i].node, tug[i].ok, tug[i].busy);
+		CHECK_EQ(tug[i].other, 0);
+		CHECK_GE(tug[i].ok, 1);
+	}
+	TRY(unchanged(rope, sum));
+	TRY(move(rope, nodes[1]));
+	return KSFT_PASS;
+}
+
+static int under_calls(void)
+{
+	unsigned int moves = MANY / 5, busy = 0, at = 0;
+	static struct call_args a;
+	static __u64 sums[32];
+	struct caller *c[32];
+	__u64 total = 0, calls = 0, n;
+	proclet_t from[32];
+
+	TRY(tap_nodes(2));
+	TRY(mover(&a.p, nodes[0]));
+	a.calls = 0;
+	for (int i = 0; i < node_count; i++) {
+		TRY(mover(&from[i], nodes[i]));
+		c[i] = caller_start(from[i], call_increment, &a, sizeof(a),
+				    &sums[i], sizeof(sums[i]));
+	}
+	for (unsigned int i = 0; i < moves; i++) {
+		int to = (at + 1) % node_count;
+		int ret = proclet_migrate(a.p, nodes[to], 0);
+
+		if (ret == -EBUSY) {
+			busy++;
+			continue;
+		}
+		CHECK_EQ(ret, 0);
+		at = to;
+	}
+	for (int i = 0; i < node_count; i++)
+		TRY(alive(from[i]));
+	for (int i = 0; i < node_count; i++)
+		TRY(end_phase(from[i], 1));
+	for (int i = 0; i < node_count; i++) {
+		struct mover m;
+
+		CHECK_EQ(caller_wait(c[i]), sizeof(__u64));
+		TRY(look(from[i], &m));
+		calls += m.count;
+		total += sums[i];
+	}
+	/* Each number was given out once. */
+	CHECK_EQ(proclet_call(a.p, increment, NULL, 0, &n, sizeof(n)), sizeof(n));
+	CHECK_EQ(n, calls + 1);
+	CHECK_EQ(total, calls * (calls + 1) / 2);
+	diag("%llu calls during %u moves, %u busy", calls, moves, busy);
+	CHECK_GE(moves / 2, busy);
+	return KSFT_PASS;
+}
+
+/* The caller moves too, to the callee and away from it. */
+static int under_calls_of_movers(void)
+{
+	unsigned int moves = MANY / 10, busy = 0;
+	static struct call_args a;
+	static __u64 sums[4];
+	struct caller *c[4];
+	__u64 state = 5, total = 0, calls = 0, n;
+	proclet_t all[5];
+
+	TRY(tap_nodes(2));
+	TRY(mover(&a.p, nodes[0]));
+	all[4] = a.p;
+	a.calls = 0;
+	for (int i = 0; i < 4; i++) {
+		TRY(mover(&all[i], nodes[i % node_count]));
+		c[i] = caller_start(all[i], call_increment, &a, sizeof(a),
+				    &sums[i], sizeof(sums[i]));
+	}
+	for (unsigned int i = 0; i < moves; i++) {
+		int ret = proclet_migrate(all[next_random(&state) % 5],
+					  nodes[next_random(&state) % node_count], 0);
+
+		if (ret)
+			CHECK_EQ(ret, -EBUSY);
+		busy += !!ret;
+	}
+	for (int i = 0; i < 4; i++)
+		TRY(alive(all[i]));
+	for (int i = 0; i < 4; i++)
+		TRY(end_phase(all[i], 1));
+	for (int i = 0; i < 4; i++) {
+		struct mover m;
+
+		CHECK_EQ(caller_wait(c[i]), sizeof(__u64));
+		TRY(look(all[i], &m));
+		calls += m.count;
+		total += sums[i];
+	}
+	CHECK_EQ(proclet_call(a.p, increment, NULL, 0, &n, sizeof(n)), sizeof(n));
+	CHECK_EQ(n, calls + 1);
+	CHECK_EQ(total, calls * (calls + 1) / 2);
+	diag("%llu calls during %u moves, %u busy", calls, moves, busy);
+	CHECK_GE(moves / 2, busy);
+	return KSFT_PASS;
+}
+
+static int no_memory_there(void)
+{
+	static const char little[32] = "65536";
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		char old[32];
+		proclet_t p, h;
+		struct caller *c;
+		__u64 sum;
+		int ret;
+
+		TRY(filled(&p, nodes[i], 4 << 20, &sum));
+		TRY(helper(&h, nodes[!i]));
+		c = caller_start(p, run_spin, NULL, 0, NULL, 0);
+		TRY(wait_started(p, 1));
+		CHECK_EQ(proclet_call(h, set_budget, little, 32, old, 32), 32);
+		ret = proclet_migrate(p, nodes[!i], 0);
+		CHECK_EQ(proclet_call(h, set_budget, old, 32, old, 32), 32);
+		CHECK_EQ(ret, -ENOMEM);
+		TRY(is_on(p, nodes[i]));
+		TRY(alive(p));
+		TRY(unchanged(p, sum));
+		/* When there is room again, it goes. */
+		TRY(move(p, nodes[!i]));
+		TRY(unchanged(p, sum));
+		TRY(end_phase(p, 1));
+		CHECK_EQ(caller_wait(c), nodes[!i]);
+	}
+	return KSFT_PASS;
+}
+
+static int page_in_use(void)
+{
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		struct caller *c;
+		struct mover m;
+		proclet_t p, h;
+		void *page;
+		__u64 sum;
+
+		TRY(filled(&p, nodes[i], 1 << 20, &sum));
+		TRY(helper(&h, nodes[i]));
+		c = caller_start(p, run_spin, NULL, 0, NULL, 0);
+		TRY(wait_started(p, 1));
+		TRY(look(p, &m));
+		page = (void *)(((uintptr_t)m.data + 8 * PAGE) & ~(PAGE - 1));
+		CHECK_EQ(proclet_call(h, hold_page, &page, sizeof(page), NULL, 0), PAGE);
+		for (int n = 0; n < 3; n++) {
+			CHECK_EQ(proclet_migrate(p, nodes[!i], 0), -EBUSY);
+			TRY(is_on(p, nodes[i]));
+			TRY(alive(p));
+			TRY(unchanged(p, sum));
+		}
+		CHECK_EQ(proclet_call(h, release_page, NULL, 0, NULL, 0), PAGE);
+		TRY(move(p, nodes[!i]));
+		TRY(alive(p));
+		TRY(unchanged(p, sum));
+		TRY(end_phase(p, 1));
+		CHECK_EQ(caller_wait(c), nodes[!i]);
+	}
+	return KSFT_PASS;
+}
+
+/* Destroyed while it goes to and fro: it ends once, and moves end then. */
+static int destroyed_on_the_way(void)
+{
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 20; i++) {
+		static struct shuttle s;
+		__u64 sum;
+		int ret;
+
+		s = (struct shuttle) { .from = nodes[i % 2], .to = nodes[!(i % 2)],
+				       .times = 1000000 };
+		TRY(filled(&s.p, s.from, 65536, &sum));
+		CHECK_EQ(pthread_create(&s.thread, NULL, shuttle_run, &s), 0);
+		/* Some while later: after so many calls. */
+		for (int n = 0; n < i; n++)
+			TRY(unchanged(s.p, sum));
+		do {
+			ret = proclet_destroy(s.p);
+		} while (ret == -EBUSY);
+		CHECK_EQ(ret, 0);
+		pthread_join(s.thread, NULL);
+		CHECK_EQ(s.ret, -ESTALE);
+		CHECK_EQ(proclet_call(s.p, where, NULL, 0, NULL, 0), -ESTALE);
+	}
+	return KSFT_PASS;
+}
+
+static const struct tap_test tests[] = {
+	TAP_TEST(idle),
+	TAP_TEST(sizes),
+	TAP_TEST(already_there),
+	TAP_TEST(bad_destinations),
+	TAP_TEST(pinned_at_creation),
+	TAP_TEST(tight_loop),
+	TAP_TEST(says_how_it_went),
+	TAP_TEST(many_threads),
+	TAP_TEST(general_registers),
+	TAP_TEST(floating_point_registers),
+	TAP_TEST(avx_registers),
+	TAP_TEST(stack_protector),
+	TAP_TEST(in_the_c_library),
+	TAP_TEST(blocked_in_the_c_library),
+	TAP_TEST(pinned_for_a_while),
+	TAP_TEST(caller_and_callee_move),
+	TAP_TEST(reply_to_a_moved_caller),
+	TAP_TEST(moves_itself),
+	TAP_TEST(no_memory_there),
+	TAP_TEST(page_in_use),
+	TAP_TEST(both_directions),
+	TAP_TEST(tug_of_war),
+	TAP_TEST(under_calls),
+	TAP_TEST(under_calls_of_movers),
+	TAP_TEST(destroyed_on_the_way),
+	{ "there_and_back", there_and_back, 600 },
+};
+
+static void stop_proclet(proclet_t p)
+{
+	proclet_call(p, stop, NULL, 0, NULL, 0);
+}
+
+static int root(int argc, char **argv)
+{
+	tap_stop = stop_proclet;
+	return tap_run(tests, ARRAY_SIZE(tests), argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	return lproc_main("move", root, argc, argv);
 }
