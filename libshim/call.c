@@ -109,7 +109,8 @@ static bool return_local(struct proclet_worker *page, struct proclet_tcb *tcb,
 		goto undo;
 	/* From here on the caller counts as running, and cannot be taken away. */
 	if (ret > 0)
-		memcpy((void *)caller->out, seg_out(tcb), ret);
+		memcpy((void *)caller->out, seg_out(tcb),
+		       (__u64)ret < tcb->res_cap ? (__u64)ret : tcb->res_cap);
 	caller->result = ret;
 	return true;
 undo:

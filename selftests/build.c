@@ -74,7 +74,7 @@ static const struct mismatch mismatches[] = {
 	{ "text_longer", alter_text_end, "text" },
 	{ "library_elsewhere", alter_shim, "libshim" },
 	{ "other_page_size", alter_page_size, "page" },
-	{ "other_processor_state", alter_xfeatures, "xstate" },
+	{ "other_processor_state", alter_xfeatures, "state" },
 };
 
 /* The tests after those. */
