@@ -14,7 +14,7 @@
 VERSION = 0.1.0
 PREFIX = /usr/local
 
-# The place for another kernel's headers; looked up late, as 'deps' may install it.
+# Looked up late, as 'deps' may have to install it.
 KDIR = $(lastword $(shell ls -d /usr/src/linux-headers-6.1.*-amd64 2>/dev/null | sort -V))
 export KDIR VERSION
 
@@ -76,9 +76,8 @@ debug-kernel:
 
 # ---- installation ------------------------------------------------------------
 
-include_dir = $(DESTDIR)$(PREFIX)/include
 module_dir = $(DESTDIR)/usr/src/proclet-$(VERSION)
-module_src = $(wildcard kmod/*.[ch] kmod/Kbuild kmod/Makefile)
+module_src = $(filter-out %.mod.c,$(wildcard kmod/*.[ch] kmod/Kbuild kmod/Makefile))
 
 define DKMS_CONF
 PACKAGE_NAME="proclet"
@@ -92,11 +91,12 @@ AUTOINSTALL="yes"
 endef
 export DKMS_CONF
 
+# Library and headers by libshim's own rules; its .pc file names the prefix that
+# it was made for.
 install: libshim tools
-	+$(MAKE) -C libshim install PREFIX=$(PREFIX) prefix=$(PREFIX) DESTDIR=$(DESTDIR)
-	+$(MAKE) -C tools install PREFIX=$(PREFIX) prefix=$(PREFIX) DESTDIR=$(DESTDIR)
-	install -D -m 644 include/proclet.h $(include_dir)/proclet.h
-	install -D -m 644 include/uapi/linux/proclet.h $(include_dir)/linux/proclet.h
+	rm -f libshim/libshim.pc
+	+$(MAKE) -C libshim install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
+	+$(MAKE) -C tools install prefix=$(PREFIX) DESTDIR=$(DESTDIR)
 	install -d $(module_dir)/kmod
 	install -m 644 $(module_src) $(module_dir)/kmod
 	install -D -m 644 include/uapi/linux/proclet.h $(module_dir)/include/uapi/linux/proclet.h

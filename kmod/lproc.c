@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 #include <linux/jhash.h>
 #include <linux/mm.h>
+#include <linux/random.h>
 #include <linux/sched/mm.h>
 #include <linux/seq_file.h>
 #include <linux/slab.h>
@@ -43,6 +44,14 @@ void lproc_put(struct lproc *lproc)
 	kref_put(&lproc->ref, lproc_free);
 }
 
+/* Something that release waits for has ended. */
+void lproc_moves_put(struct lproc *lproc)
+{
+	if (atomic_dec_and_test(&lproc->moves))
+		wake_up_all(&lproc->moves_wq);
+	lproc_put(lproc);
+}
+
 /* Takes a use, given back by lproc_done(): release waits for it. */
 struct lproc *lproc_find(struct pnode *node, u64 key)
 {
@@ -77,8 +86,9 @@ static void for_each_lproc(struct pnode *node, void (*fn)(struct lproc *lproc, v
 	struct lproc *lproc, *prev = NULL;
 
 	spin_lock(&node->lprocs_lock);
-	lproc = list_first_entry_or_null(&node->lprocs, struct lproc, entry);
-	while (lproc) {
+	list_for_each_entry(lproc, &node->lprocs, entry) {
+		if (lproc->dying)
+			continue;
 		lproc->users++;	/* keeps it in the list */
 		spin_unlock(&node->lprocs_lock);
 		if (prev)
@@ -86,8 +96,6 @@ static void for_each_lproc(struct pnode *node, void (*fn)(struct lproc *lproc, v
 		fn(lproc, arg);
 		prev = lproc;
 		spin_lock(&node->lprocs_lock);
-		lproc = list_is_last(&lproc->entry, &node->lprocs) ? NULL :
-			list_next_entry(lproc, entry);
 	}
 	spin_unlock(&node->lprocs_lock);
 	if (prev)
@@ -200,8 +208,8 @@ void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 	if (!status) {
 		lproc->members |= node_bit(peer->id);
 	} else if (status == -EXDEV && !lproc->refused) {
-		lproc->refused = true;
 		strscpy(lproc->reason, m->reason, sizeof(lproc->reason));
+		smp_store_release(&lproc->refused, true);
 	}
 	spin_unlock(&lproc->lock);
 	wake_up_all(&lproc->members_wq);
@@ -320,6 +328,11 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	xa_init(&lproc->workers);
 	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1);
 	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1);
+	xa_init(&lproc->dropped);
+	/* A member that comes back must not give out its forerunner's numbers. */
+	lproc->next_gen = get_random_u32();
+	lproc->next_native = get_random_u32() >> 1;
+	INIT_LIST_HEAD(&lproc->incoming);
 	INIT_LIST_HEAD(&lproc->ready);
 	INIT_LIST_HEAD(&lproc->idle);
 	return lproc;
@@ -329,16 +342,17 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 static int lproc_add(struct lproc *lproc)
 {
 	struct lproc *other;
-	int err;
+	int err = 0;
 
 	mutex_lock(&join_lock);
-	other = lproc_find(lproc->node, lproc->key);
-	if (other) {
-		lproc_done(other);
-		err = -EEXIST;
-	} else {
+	/* Also one that is leaving: its peers must know before they hear of us. */
+	spin_lock(&lproc->node->lprocs_lock);
+	list_for_each_entry(other, &lproc->node->lprocs, entry)
+		if (other->key == lproc->key)
+			err = -EEXIST;
+	spin_unlock(&lproc->node->lprocs_lock);
+	if (!err)
 		err = node_join(lproc->node, &lproc->entry);
-	}
 	mutex_unlock(&join_lock);
 	return err;
 }
@@ -382,7 +396,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 					   !READ_ONCE(lproc->join_wait), JOIN_TIMEOUT);
 	if (left <= 0)
 		err = left ? -EINTR : -ETIMEDOUT;
-	if (READ_ONCE(lproc->refused)) {
+	if (smp_load_acquire(&lproc->refused)) {
 		memcpy(join->reason, lproc->reason, sizeof(join->reason));
 		err = -EXDEV;
 	}
@@ -526,6 +540,7 @@ static void lproc_purge(struct lproc *lproc)
 	xa_destroy(&lproc->locations);
 	worker_exit_all(lproc);
 	xa_destroy(&lproc->natives);
+	xa_destroy(&lproc->dropped);
 }
 
 /*
@@ -558,6 +573,15 @@ void lproc_release(struct lproc *lproc)
 	u32 used;
 
 	lproc_leave(lproc);
+	/* Nobody finds it by name any more; who has found it before, ends now. */
+	wait_event(lproc->users_wq, !READ_ONCE(lproc->users));
+	/* A message may have begun one just before. */
+	migrate_src_lost(lproc, 0);
+	migrate_dst_lost(lproc, 0);
+	wait_event(lproc->moves_wq, !atomic_read(&lproc->moves));
+	op_pulls_lost(lproc, 0);
+	flush_workqueue(node->wq);
+	/* It was listed until now so that the node, and its queue, stay. */
 	for (;;) {
 		spin_lock(&node->lprocs_lock);
 		used = lproc->users;
@@ -568,12 +592,6 @@ void lproc_release(struct lproc *lproc)
 			break;
 		wait_event(lproc->users_wq, !READ_ONCE(lproc->users));
 	}
-	/* A message may have begun one just before. */
-	migrate_src_lost(lproc, 0);
-	migrate_dst_lost(lproc, 0);
-	wait_event(lproc->moves_wq, !atomic_read(&lproc->moves));
-	op_pulls_lost(lproc, 0);
-	flush_workqueue(node->wq);
 	lproc_purge(lproc);
 	xa_destroy(&lproc->pulls);
 	region_teardown(lproc);

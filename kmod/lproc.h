@@ -127,6 +127,7 @@ enum proclet_state {
  * @mig: the migration that takes it away
  * @in: the migration that brings it
  * @drained: DYING, and no worker can enter it or leave it unseen
+ * @ended: it was destroyed at its destination before we knew that it is there
  * @free_work: proclet_free(), where that cannot be called
  * @ref: lproc.proclets, and whoever uses it without the lock
  */
@@ -144,8 +145,18 @@ struct proclet {
 	struct migration *mig;
 	struct incoming *in;
 	bool drained;
+	bool ended;
 	struct work_struct free_work;
 	refcount_t ref;
+};
+
+/* What a worker needs of a thread that it resumes, which is not ours any more. */
+struct resume {
+	u64 stack;
+	bool parked;
+	u64 out;
+	u64 out_cap;
+	struct op *reply;
 };
 
 /**
@@ -156,6 +167,7 @@ struct proclet {
  * @shared: the same, mapped
  * @starting: the proclet of a call that it is being given; its tcb does not
  *            say so yet
+ * @resume: the thread that it is about to resume
  * @idle: in lproc.idle while it waits
  * @woken: taken off that list, to look for work
  * @wait: where it waits
@@ -166,6 +178,7 @@ struct worker {
 	struct page *page;
 	struct proclet_worker *shared;
 	struct proclet *starting;
+	struct resume resume;
 	struct list_head idle;
 	bool woken;
 	wait_queue_head_t wait;
@@ -261,6 +274,10 @@ struct location {
  * @ndying: of them in state DYING
  * @locations: struct location by granule
  * @next_gen: of the next proclet
+ * @next_native: number of the next native operation
+ * @incoming: struct incoming, proclets on their way to us
+ * @dropped: migrations to us that were READY and then given up, by number:
+ *           the source's id
  * @ready: work_items, oldest first
  * @workers: struct worker by index
  * @nworkers: of them
@@ -272,7 +289,7 @@ struct location {
  * @natives: struct native_wait by seq
  * @pulls: payloads that a peer is reading, by number
  * @stats: the kernel's part
- * @moves: migrations at work
+ * @moves: migrations at work, payloads being read
  * @moves_wq: woken when the last has ended
  */
 struct lproc {
@@ -312,6 +329,7 @@ struct lproc {
 	u32 ndying;
 	struct xarray locations;
 	u32 next_gen;
+	u32 next_native;
 
 	struct list_head ready;
 	struct xarray workers;
@@ -322,6 +340,8 @@ struct lproc {
 	wait_queue_head_t park_wq;
 	u32 park_seq;
 	struct xarray natives;
+	struct list_head incoming;
+	struct xarray dropped;
 	struct xarray pulls;
 	struct proclet_stats stats;
 	atomic_t moves;
@@ -348,6 +368,7 @@ void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node);
 void lproc_leave(struct lproc *lproc);
 void lproc_release(struct lproc *lproc);
 struct lproc *lproc_find(struct pnode *node, u64 key);
+void lproc_moves_put(struct lproc *lproc);	/* lproc.moves and a reference */
 void lproc_done(struct lproc *lproc);	/* what lproc_find() gave */
 void lproc_put(struct lproc *lproc);
 void lproc_handle_join(struct peer *peer, const struct wire_join *m);
@@ -367,7 +388,8 @@ void segment_put(struct segment *seg);
 void segment_remove(struct segment *seg);	/* unmap, free pages, forget */
 void segment_hide(struct segment *seg);		/* no access until shown again */
 void segment_show(struct segment *seg);
-void segment_drop_pages(struct segment *seg, u64 from, u64 to);
+int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden */
+void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp);
 u64 heap_slot_alloc(struct lproc *lproc, u64 size);	/* address, 0: none */
 void heap_slot_free(struct lproc *lproc, u64 start, u64 size);
@@ -389,6 +411,7 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *w);
 void worker_exit_all(struct lproc *lproc);
 void ready_add(struct lproc *lproc, struct work_item *item);	/* lproc.lock */
 int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked);
+bool worker_check_dying(struct proclet *p);	/* lproc.lock; true: free it now */
 bool worker_has_stack(struct lproc *lproc, u64 stack);	/* lproc.lock */
 void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
 
@@ -403,13 +426,15 @@ void proclet_free(struct proclet *p);	/* no thread is in it any more */
 void location_hint(struct lproc *lproc, u64 id, u32 to);
 int proclet_brk(struct lproc *lproc, struct proclet_brk *b);
 u32 location_get(struct lproc *lproc, u64 id, bool *known);	/* lproc.lock */
-void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node);
+void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from);
+void location_erase(struct lproc *lproc, u64 id);
 void location_lost(struct lproc *lproc, u32 node);
 void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also);
 
 /* op.c: operations and replies on their way */
 struct op *op_alloc(struct lproc *lproc, gfp_t gfp);
 void op_free(struct op *op);
+bool token_ok(const struct proclet_token *token);
 void op_route(struct op *op);			/* takes it over */
 void op_reply(struct op *op, s64 result, const void *data, u32 len);	/* frees it */
 void op_flush(struct lproc *lproc, struct list_head *ops);	/* route them again */
@@ -446,6 +471,7 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer,
 void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *m);
 void migrate_dst_lost(struct lproc *lproc, u32 node);
+void migrate_src_dying(struct proclet *p);	/* lproc.lock */
 void migrate_peer_up(struct lproc *lproc, struct peer *peer);
 void migrate_send(struct peer *peer, u32 type, u64 lproc, u64 proclet,
 		  u64 mig, u64 epoch, s32 status, u64 ns);

@@ -12,6 +12,7 @@
 
 /**
  * struct incoming - a proclet on its way to us; proclet.in
+ * @entry: in lproc.incoming, under lproc.lock
  * @work: what it is about to do: in_prepare(), in_offer(), in_install()
  * @p: INCOMING
  * @lproc: .
@@ -36,8 +37,12 @@
  * @aborted: drop it as soon as no read is on its way, under lproc.lock
  * @busy: work is queued or a read is on its way, under lproc.lock
  * @ready: everything is here; waits for COMMIT, under lproc.lock
+ * @was_ready: READY was sent
+ * @nthreads: announced
+ * @charged: bytes for @npages, beyond the heap's, charged to the node
  */
 struct incoming {
+	struct list_head entry;
 	struct work_struct work;
 	struct proclet *p;
 	struct lproc *lproc;
@@ -59,9 +64,12 @@ struct incoming {
 	int status;
 	struct page **pages;
 	struct list_head threads;
+	u32 nthreads;
+	u64 charged;
 	bool aborted;
 	bool busy;
 	bool ready;
+	bool was_ready;
 };
 
 static void in_answer(struct incoming *in, u32 type, s32 status, u64 ns)
@@ -83,11 +91,10 @@ static void in_free(struct incoming *in)
 	payload_free(&in->blob_pages);
 	kvfree(in->descs);
 	kvfree(in->pages);
+	node_charge(lproc->node, -(s64)in->charged);
 	peer_put(in->peer);
 	kfree(in);
-	if (atomic_dec_and_test(&lproc->moves))
-		wake_up_all(&lproc->moves_wq);
-	lproc_put(lproc);
+	lproc_moves_put(lproc);
 }
 
 /* Nothing of it stays; the source goes on with it. */
@@ -101,13 +108,19 @@ static void in_drop(struct incoming *in, int err)
 		list_del_init(&t->entry);
 		segment_remove(t->seg);
 	}
+	/* A source in doubt may ask: only of those it can know that they are off. */
+	if (in->was_ready)
+		xa_store(&lproc->dropped, in->mig, xa_mk_value(in->peer->id),
+			 GFP_KERNEL | __GFP_NOFAIL);
+	spin_lock(&lproc->lock);
+	list_del(&in->entry);
 	if (p) {
-		spin_lock(&lproc->lock);
 		p->in = NULL;
 		proclet_set_state(p, PROCLET_ABSENT);
-		spin_unlock(&lproc->lock);
-		proclet_discard(p);
 	}
+	spin_unlock(&lproc->lock);
+	if (p)
+		proclet_discard(p);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
 			      MIGRATE_ABORT, 0, err);
 	in_answer(in, WIRE_REFUSE, err, 0);
@@ -120,9 +133,12 @@ static bool in_step_done(struct incoming *in, bool ready)
 	bool aborted;
 
 	spin_lock(&in->lproc->lock);
-	in->busy = false;
 	aborted = in->aborted || in->lproc->dying;
 	in->ready = ready && !aborted;
+	in->was_ready = in->ready;
+	/* Who drops it stays busy: nobody else does it again. */
+	if (!aborted)
+		in->busy = false;
 	spin_unlock(&in->lproc->lock);
 	if (aborted)
 		in_drop(in, -ECANCELED);
@@ -139,7 +155,7 @@ static int fill_spare(struct incoming *in)
 		if (!page)
 			return -ENOMEM;
 		list_add(&page->lru, &in->spare);
-		if (in->aborted)
+		if (READ_ONCE(in->aborted))
 			return -ECANCELED;
 		cond_resched();
 	}
@@ -151,6 +167,7 @@ static void in_prepare(struct work_struct *work)
 	struct incoming *in = container_of(work, struct incoming, work);
 	struct lproc *lproc = in->lproc;
 	struct proclet *p;
+	u64 extra;
 	int err;
 
 	p = proclet_alloc(lproc, in->id, in->capacity, in->brk);
@@ -158,6 +175,11 @@ static void in_prepare(struct work_struct *work)
 		in_drop(in, PTR_ERR(p));
 		return;
 	}
+	/* The threads' pages: charged only while we must trust the source. */
+	extra = (in->npages << PAGE_SHIFT) - min(in->npages << PAGE_SHIFT, in->brk);
+	err = node_charge(lproc->node, extra);
+	if (!err)
+		in->charged = extra;
 	in->p = p;
 	p->flags = in->flags;
 	p->epoch = in->epoch;
@@ -165,9 +187,9 @@ static void in_prepare(struct work_struct *work)
 	spin_lock(&lproc->lock);
 	proclet_set_state(p, PROCLET_INCOMING);
 	p->in = in;
-	in->busy = true;
 	spin_unlock(&lproc->lock);
-	err = segment_publish(p->heap);
+	if (segment_publish(p->heap))
+		err = err ? err : -EBUSY;
 	if (!err)
 		err = fill_spare(in);
 	if (err)
@@ -176,10 +198,24 @@ static void in_prepare(struct work_struct *work)
 		in_answer(in, WIRE_ACCEPT, 0, 0);
 }
 
+/* A peer cannot bring what our own slice has never given out. */
+static bool may_come(struct lproc *lproc, struct incoming *in)
+{
+	bool known;
+
+	if (PROCLET_ID_HOME(in->id) != lproc->node->id)
+		return true;
+	spin_lock(&lproc->lock);
+	location_get(lproc, in->id, &known);
+	spin_unlock(&lproc->lock);
+	return known;
+}
+
 void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 			 const struct wire_prepare *w)
 {
 	struct incoming *in = kzalloc(sizeof(*in), GFP_KERNEL_ACCOUNT);
+	bool member;
 
 	if (!in) {
 		migrate_send(peer, WIRE_REFUSE, lproc->key, le64_to_cpu(w->proclet),
@@ -199,7 +235,19 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 	in->flags = le32_to_cpu(w->flags) & PROCLET_CREATE_PINNED;
 	INIT_LIST_HEAD(&in->spare);
 	INIT_LIST_HEAD(&in->threads);
+	in->nthreads = le32_to_cpu(w->nthreads);
+	in->busy = true;
+	/* The source may count from the beginning again. */
+	xa_erase(&lproc->dropped, in->mig);
 	atomic_inc(&lproc->moves);
+	spin_lock(&lproc->lock);
+	list_add_tail(&in->entry, &lproc->incoming);
+	member = lproc->members & node_bit(peer->id);
+	spin_unlock(&lproc->lock);
+	if (!member || !may_come(lproc, in)) {
+		in_drop(in, -EHOSTUNREACH);
+		return;
+	}
 	/* Allocating may take long: not in the way of other messages. */
 	INIT_WORK(&in->work, in_prepare);
 	queue_work(lproc->node->wq, &in->work);
@@ -208,11 +256,13 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 /* The one that @peer sends us under this number; takes it for a step. */
 static struct incoming *in_find(struct lproc *lproc, struct peer *peer, u64 id, u64 mig)
 {
-	struct proclet *p;
+	struct incoming *in;
 
 	lockdep_assert_held(&lproc->lock);
-	p = proclet_here(lproc, id);
-	return p && p->in && p->in->peer == peer && p->in->mig == mig ? p->in : NULL;
+	list_for_each_entry(in, &lproc->incoming, entry)
+		if (in->id == id && in->mig == mig && in->peer->id == peer->id)
+			return in;
+	return NULL;
 }
 
 static void in_read_done(struct xport_read *rd, int status)
@@ -327,6 +377,10 @@ static int in_begin(struct incoming *in)
 		return -EPROTO;
 	}
 	nsegs = le32_to_cpu(blob->nsegs);
+	/* More than announced, but within reason: it ran on meanwhile. */
+	if (npages > in->npages + (in->capacity >> PAGE_SHIFT) + 4096 ||
+	    nsegs > in->nthreads + 4096)
+		return -EPROTO;
 	segs = (const void *)(blob + 1);
 	exts = (const void *)(segs + nsegs);
 	wts = (const void *)(exts + le32_to_cpu(blob->nextents));
@@ -353,6 +407,9 @@ static int in_begin(struct incoming *in)
 		err = fill_segment(in, seg, exts, le32_to_cpu(segs[i].nextents), &at);
 		if (err)
 			return err;
+		/* Without its control block no thread could go on. */
+		if (i && !xa_load(&seg->pages, 0))
+			return -EPROTO;
 		exts += le32_to_cpu(segs[i].nextents);
 		t = list_next_entry(t, entry);
 	}
@@ -454,6 +511,7 @@ static void in_commit(struct incoming *in)
 	callers = kvcalloc(n, sizeof(*callers), GFP_KERNEL | __GFP_NOFAIL);
 	n = 0;
 	spin_lock(&lproc->lock);
+	list_del(&in->entry);
 	p->in = NULL;
 	proclet_set_state(p, PROCLET_PRESENT);
 	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
@@ -472,9 +530,10 @@ static void in_commit(struct incoming *in)
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
 			      MIGRATE_INSTALL, ns, 0);
 
+	location_erase(lproc, in->id);
 	proclet_announce(lproc, in->id, in->epoch, lproc->node->id, 0);
 	for (i = 0; i < n; i++)
-		if (callers[i].node >= 1 && callers[i].node <= PROCLET_MAX_NODES)
+		if (token_ok(&callers[i]))
 			op_tell_caller(lproc, &callers[i], lproc->node->id, 0);
 	kvfree(callers);
 	op_flush(lproc, &inbox);
@@ -485,19 +544,19 @@ static void in_commit(struct incoming *in)
 
 static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_mig *w)
 {
-	u64 id = le64_to_cpu(w->proclet), epoch = le64_to_cpu(w->epoch);
-	struct location *loc;
-	struct proclet *p;
-	bool active;
+	u64 id = le64_to_cpu(w->proclet), mig = le64_to_cpu(w->mig);
+	bool off;
 
+	/* What we have not dropped ourselves did run here. */
 	spin_lock(&lproc->lock);
-	p = proclet_here(lproc, id);
-	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
-	active = (p && p->state != PROCLET_INCOMING && p->epoch >= epoch) ||
-		 (loc && loc->id == id && loc->epoch >= epoch);
+	off = in_find(lproc, peer, id, mig);
 	spin_unlock(&lproc->lock);
-	migrate_send(peer, WIRE_STATUS, lproc->key, id, le64_to_cpu(w->mig), epoch,
-		     active, 0);
+	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id)) {
+		xa_erase(&lproc->dropped, mig);
+		off = true;
+	}
+	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),
+		     !off, 0);
 }
 
 /* Stop it as soon as it is idle. Returns it if that is now. Under the lock. */
@@ -540,17 +599,15 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 /* The member on @node has gone; 0: our own goes. */
 void migrate_dst_lost(struct lproc *lproc, u32 node)
 {
-	struct incoming *in;
-	unsigned long index;
-	struct proclet *p;
+	struct incoming *in, *pos;
 
 	do {
 		in = NULL;
 		spin_lock(&lproc->lock);
-		xa_for_each(&lproc->proclets, index, p) {
-			if (!p->in || p->in->aborted || (node && p->in->peer->id != node))
+		list_for_each_entry(pos, &lproc->incoming, entry) {
+			if (pos->aborted || (node && pos->peer->id != node))
 				continue;
-			in = in_abort(p->in);
+			in = in_abort(pos);
 			if (in)
 				break;
 		}

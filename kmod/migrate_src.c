@@ -12,7 +12,7 @@
 #include "lproc.h"
 #include "trace.h"
 
-static unsigned int freeze_ms = 500;
+static unsigned int freeze_ms = 1000;
 module_param(freeze_ms, uint, 0644);
 MODULE_PARM_DESC(freeze_ms, "longest time to wait for a proclet's threads to park (ms)");
 
@@ -29,6 +29,7 @@ MODULE_PARM_DESC(answer_ms, "longest time to wait for the destination's answers 
 #define EV_LOST		BIT(5)
 #define EV_UP		BIT(6)	/* the peer is connected again */
 #define EV_END		BIT(7)	/* our own member goes */
+#define EV_DYING	BIT(8)	/* the proclet has been destroyed meanwhile */
 
 /**
  * struct migration - one at work
@@ -95,16 +96,23 @@ void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		[WIRE_ACTIVE] = EV_ACTIVE,
 		[WIRE_STATUS] = EV_STATUS,
 	};
+	bool known = false;
 	struct proclet *p;
 
 	spin_lock(&lproc->lock);
 	p = proclet_here(lproc, le64_to_cpu(w->proclet));
-	if (p && p->mig && p->mig->peer == peer && p->mig->id == le64_to_cpu(w->mig)) {
+	if (p && p->mig && p->mig->peer->id == peer->id &&
+	    p->mig->id == le64_to_cpu(w->mig)) {
+		known = true;
 		if (type == WIRE_ACTIVE)
 			p->mig->move.resume_ns = le64_to_cpu(w->ns);
 		mig_event(p->mig, events[type], (s32)le32_to_cpu(w->status));
 	}
 	spin_unlock(&lproc->lock);
+	/* It was given up before the answer came: let go of it. */
+	if (!known && (type == WIRE_ACCEPT || type == WIRE_READY))
+		migrate_send(peer, WIRE_ABORT, lproc->key, le64_to_cpu(w->proclet),
+			     le64_to_cpu(w->mig), 0, -ECANCELED, 0);
 }
 
 /* The member on @node has gone; 0: our own goes. */
@@ -120,6 +128,12 @@ void migrate_src_lost(struct lproc *lproc, u32 node)
 	spin_unlock(&lproc->lock);
 }
 
+void migrate_src_dying(struct proclet *p)
+{
+	if (p->mig)
+		mig_event(p->mig, EV_DYING, 0);
+}
+
 void migrate_peer_up(struct lproc *lproc, struct peer *peer)
 {
 	unsigned long index;
@@ -127,7 +141,7 @@ void migrate_peer_up(struct lproc *lproc, struct peer *peer)
 
 	spin_lock(&lproc->lock);
 	xa_for_each(&lproc->proclets, index, p)
-		if (p->mig && p->mig->peer == peer)
+		if (p->mig && p->mig->peer->id == peer->id)
 			mig_event(p->mig, EV_UP, 0);
 	spin_unlock(&lproc->lock);
 }
@@ -155,12 +169,26 @@ static void mig_send(struct migration *m, u32 type, s32 status)
 		     m->p->epoch + 1, status, 0);
 }
 
+/* Errors that a destination may give as its reason. */
+static int refusal(s32 status)
+{
+	switch (status) {
+	case -ENOMEM:
+	case -EBUSY:
+	case -EHOSTUNREACH:
+	case -EPROTO:
+		return status;
+	default:
+		return -EREMOTEIO;
+	}
+}
+
 /* Wait for one of @events; 0: it came, else why it will not. */
 static int mig_wait(struct migration *m, u32 events)
 {
 	u32 got;
 
-	events |= EV_REFUSE | EV_LOST | EV_END;
+	events |= EV_REFUSE | EV_LOST | EV_END | EV_DYING;
 	wait_event_timeout(m->wait, READ_ONCE(m->events) & events,
 			   msecs_to_jiffies(answer_ms));
 	got = READ_ONCE(m->events) & events;
@@ -169,7 +197,9 @@ static int mig_wait(struct migration *m, u32 events)
 	if (got & EV_LOST)
 		return -EHOSTUNREACH;
 	if (got & EV_REFUSE)
-		return m->status < 0 ? m->status : -EPROTO;
+		return refusal(READ_ONCE(m->status));
+	if (got & EV_DYING)
+		return -ESTALE;
 	return got ? 0 : -ETIMEDOUT;
 }
 
@@ -177,7 +207,7 @@ static int mig_wait(struct migration *m, u32 events)
 static int mig_prepare(struct migration *m)
 {
 	struct proclet *p = m->p;
-	u64 npages = atomic_long_read(&p->heap->npages);
+	u64 brk = READ_ONCE(p->heap->limit), npages;
 	struct wire_prepare *w;
 	struct xport_msg *msg;
 	struct thread *t;
@@ -187,6 +217,8 @@ static int mig_prepare(struct migration *m)
 	w = msg_new(&msg, WIRE_PREPARE, p->lproc->key, sizeof(*w));
 	if (!w)
 		return -ENOMEM;
+	/* It may be shrinking: not more pages than fit. */
+	npages = min_t(u64, atomic_long_read(&p->heap->npages), brk >> PAGE_SHIFT);
 	spin_lock(&p->lproc->lock);
 	list_for_each_entry(t, &p->threads, entry) {
 		nthreads++;
@@ -197,7 +229,7 @@ static int mig_prepare(struct migration *m)
 	w->mig = cpu_to_le64(m->id);
 	w->epoch = cpu_to_le64(p->epoch + 1);
 	w->capacity = cpu_to_le64(p->capacity);
-	w->brk = cpu_to_le64(READ_ONCE(p->heap->limit));
+	w->brk = cpu_to_le64(brk);
 	w->npages = cpu_to_le64(npages);
 	w->flags = cpu_to_le32(p->flags);
 	w->nthreads = cpu_to_le32(nthreads);
@@ -287,8 +319,11 @@ static int mig_freeze(struct migration *m)
 static unsigned long stack_bottom(struct thread *t)
 {
 	struct proclet_tcb *tcb = thread_tcb(t);
-	u64 sp = t->state == THREAD_PARKED ? tcb->frame : tcb->sp;
+	u64 sp;
 
+	if (!tcb)
+		return PROCLET_STACK_GUARD >> PAGE_SHIFT;
+	sp = t->state == THREAD_PARKED ? READ_ONCE(tcb->frame) : READ_ONCE(tcb->sp);
 	/* A little below: the parked frame begins before its ucontext. */
 	sp -= t->seg->start + 256;
 	if (sp >= PROCLET_STACK_SIZE || sp < PROCLET_STACK_GUARD)
@@ -459,7 +494,8 @@ static void mig_undo(struct migration *m)
 	LIST_HEAD(inbox);
 	struct thread *t;
 
-	if (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING)
+	if (p->state != PROCLET_FREEZING && p->state != PROCLET_MOVING &&
+	    p->state != PROCLET_INDOUBT)
 		return;		/* it was never stopped */
 	segment_show(p->heap);
 	list_for_each_entry(t, &p->threads, entry)
@@ -479,13 +515,18 @@ static void mig_forget(struct migration *m, u32 to)
 {
 	struct proclet *p = m->p;
 	struct lproc *lproc = p->lproc;
+	u64 id = p->id, epoch = p->epoch + 1, start = p->heap->start, size = p->heap->size;
+	bool home = PROCLET_ID_HOME(id) == lproc->node->id, ended;
 	struct thread *t, *tmp;
-	u64 id = p->id, epoch = p->epoch + 1;
+	LIST_HEAD(threads);
 
 	/* First, so that what waits for it here finds the way. */
 	if (to)
-		location_set(lproc, id, epoch, to);
-	list_for_each_entry_safe(t, tmp, &p->threads, entry) {
+		location_set(lproc, id, epoch, to, lproc->node->id);
+	spin_lock(&lproc->lock);
+	list_splice_init(&p->threads, &threads);
+	spin_unlock(&lproc->lock);
+	list_for_each_entry_safe(t, tmp, &threads, entry) {
 		list_del_init(&t->entry);
 		if (t->reply)
 			op_free(t->reply);
@@ -498,9 +539,14 @@ static void mig_forget(struct migration *m, u32 to)
 		lproc->stats.moved_out++;
 		lproc->stats.bytes_out += m->move.bytes;
 	}
+	ended = !to || p->ended;
 	spin_unlock(&lproc->lock);
+	if (ended)
+		location_erase(lproc, id);
 	proclet_discard(p);
-	if (!to)
+	if (ended && home)
+		heap_slot_free(lproc, start, size);
+	else if (!to)
 		proclet_announce(lproc, id, epoch, 0, 0);
 }
 
@@ -530,6 +576,9 @@ static int mig_in_doubt(struct migration *m)
 		op_reply(m->op, -ECONNRESET, NULL, 0);
 		m->op = NULL;
 	}
+	/* If only its member was lost, it can tell at once. */
+	if (READ_ONCE(m->peer->up) && m->peer->incarnation == m->incarnation)
+		mig_send(m, WIRE_QUERY, 0);
 	for (;;) {
 		wait_event(m->wait, READ_ONCE(m->events) &
 			   (EV_UP | EV_STATUS | EV_ACTIVE | EV_END));
@@ -616,9 +665,10 @@ static void mig_free(struct migration *m)
 static void migrate_fn(struct work_struct *work)
 {
 	struct migration *m = container_of(work, struct migration, work);
-	struct lproc *lproc = m->p->lproc;
+	struct proclet *p = m->p;
+	struct lproc *lproc = p->lproc;
+	bool told, empty;
 	struct op *op;
-	bool told;
 	int err;
 
 	err = mig_run(m);
@@ -643,9 +693,13 @@ static void migrate_fn(struct work_struct *work)
 		if (err != -ESHUTDOWN)
 			mig_undo(m);
 		spin_lock(&lproc->lock);
-		m->p->mig = NULL;
+		p->mig = NULL;
 		lproc->stats.aborted++;
+		/* Destroyed meanwhile: we kept it from being freed. */
+		empty = err != -ESHUTDOWN && worker_check_dying(p);
 		spin_unlock(&lproc->lock);
+		if (empty)
+			proclet_free(p);
 	}
 	if (op) {
 		if (err == -ESHUTDOWN)
@@ -655,9 +709,7 @@ static void migrate_fn(struct work_struct *work)
 	}
 	kref_get(&lproc->ref);
 	mig_free(m);
-	if (atomic_dec_and_test(&lproc->moves))
-		wake_up_all(&lproc->moves_wq);
-	lproc_put(lproc);
+	lproc_moves_put(lproc);
 }
 
 static int migrate_begin(struct op *op, struct proclet *p, u32 to)
@@ -701,7 +753,8 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to)
 		kfree(m);
 		return err;
 	}
-	queue_work(lproc->node->wq, &m->work);
+	/* It waits for answers: not on the queue of those who give them. */
+	queue_work(lproc->node->move_wq, &m->work);
 	return 0;
 }
 

@@ -4,10 +4,17 @@
 
 #include "lproc.h"
 
-/* A zeroed message with its header filled in; returns where it begins. */
+/* Up to this size messages of the protocols, whose loss nobody would notice. */
+#define MSG_SHORT	256
+
+/*
+ * A zeroed message with its header filled in; returns where it begins. NULL
+ * only for one with a payload: no memory.
+ */
 void *msg_new(struct xport_msg **msgp, u32 type, u64 lproc, u32 len)
 {
-	struct xport_msg *msg = xport_msg_alloc(len, GFP_KERNEL);
+	gfp_t gfp = GFP_KERNEL | (len <= MSG_SHORT ? __GFP_NOFAIL : 0);
+	struct xport_msg *msg = xport_msg_alloc(len, gfp);
 	struct wire_hdr *hdr;
 
 	if (!msg)
@@ -55,7 +62,9 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 			     -ENOENT, 0);
 		break;
 	case WIRE_OP:
+	case WIRE_ACCEPT:
 	case WIRE_OFFER:
+	case WIRE_READY:
 	case WIRE_COMMIT:
 		leave = msg_new(&msg, WIRE_LEAVE, le64_to_cpu(hdr->lproc),
 				sizeof(*leave));
@@ -93,7 +102,8 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 		return 0;
 	case WIRE_MOVED:
 		location_set(lproc, le64_to_cpu(moved->proclet),
-			     le64_to_cpu(moved->epoch), le32_to_cpu(moved->node));
+			     le64_to_cpu(moved->epoch), le32_to_cpu(moved->node),
+			     peer->id);
 		return 0;
 	case WIRE_STACK_FREE:
 		stack_slot_free(lproc, le64_to_cpu(((const struct wire_stack_free *)

@@ -175,6 +175,16 @@ static int node_check(struct pnode *node)
 	return 0;
 }
 
+static void destroy_workqueues(struct pnode *node)
+{
+	if (node->wq)
+		destroy_workqueue(node->wq);
+	if (node->move_wq)
+		destroy_workqueue(node->move_wq);
+	node->wq = NULL;
+	node->move_wq = NULL;
+}
+
 int node_enable(struct pnode *node)
 {
 	struct peer *peer;
@@ -196,9 +206,11 @@ int node_enable(struct pnode *node)
 	} while (!node->incarnation);
 
 	node->wq = alloc_workqueue("proclet-%u", WQ_UNBOUND | WQ_HIGHPRI, 0, node->id);
-	if (!node->wq) {
+	node->move_wq = alloc_workqueue("proclet-move-%u", WQ_UNBOUND | WQ_HIGHPRI,
+					WQ_MAX_ACTIVE, node->id);
+	if (!node->wq || !node->move_wq) {
 		err = -ENOMEM;
-		goto out_unlock;
+		goto out_wq;
 	}
 
 	err = node_claim_id(node);
@@ -233,8 +245,7 @@ out_peers:
 out_id:
 	node_release_id(node);
 out_wq:
-	destroy_workqueue(node->wq);
-	node->wq = NULL;
+	destroy_workqueues(node);
 out_unlock:
 	mutex_unlock(&node->lock);
 	return err;
@@ -263,8 +274,7 @@ int node_disable(struct pnode *node)
 	peers_stop(node);
 	node->ops->node_stop(node);
 	/* Nobody calls back any more, so what is on the queue is the last. */
-	destroy_workqueue(node->wq);
-	node->wq = NULL;
+	destroy_workqueues(node);
 	node_release_id(node);
 	pr_info("node %s disabled\n", node->name);
 	mutex_unlock(&node->lock);

@@ -39,6 +39,7 @@
  * @lprocs_lock: protects @lprocs
  * @lprocs: struct lproc, members on this node; see node_join()
  * @wq: for what must not run in a transport's callback; there while enabled
+ * @move_wq: for migrations, which wait for their peers' answers
  * @dev: in /sys/class/proclet, from sysfs_node_add() to sysfs_node_del()
  * @xport: the transport's state
  */
@@ -58,6 +59,7 @@ struct pnode {
 	spinlock_t lprocs_lock;		/* of @lprocs */
 	struct list_head lprocs;
 	struct workqueue_struct *wq;
+	struct workqueue_struct *move_wq;
 	struct device *dev;
 	void *xport;
 };

@@ -83,9 +83,10 @@ void op_tell_caller(struct lproc *lproc, const struct proclet_token *token,
 	struct native_wait *w;
 	struct proclet *p;
 	struct thread *t;
-	bool known;
+	bool known, lost;
 
 	spin_lock(&lproc->lock);
+	lost = node != self && !(lproc->members & node_bit(node));
 	if (!token->proclet && to == self) {
 		w = xa_load(&lproc->natives, token->seq);
 		if (w)
@@ -118,6 +119,18 @@ void op_tell_caller(struct lproc *lproc, const struct proclet_token *token,
 	return;
 here:
 	spin_unlock(&lproc->lock);
+	/* Its loss was handled before the waiter knew that it waits for it. */
+	if (lost)
+		op_lost_node(lproc, 0);
+}
+
+/* May go on the wire: a token can come from the program's memory. */
+bool token_ok(const struct proclet_token *token)
+{
+	if (token->node < 1 || token->node > PROCLET_MAX_NODES)
+		return false;
+	return token->proclet ? wire_id_ok(token->proclet) && wire_stack_ok(token->stack) :
+	       !token->stack;
 }
 
 static void token_from_wire(struct proclet_token *token, const struct wire_token *w)
@@ -151,6 +164,7 @@ void op_recv_call_at(struct lproc *lproc, const struct wire_call_at *m)
  */
 struct pull {
 	struct work_struct work;
+	refcount_t ref;		/* lproc.pulls, op_transmit() */
 	struct lproc *lproc;
 	struct peer *peer;
 	u32 number;
@@ -169,6 +183,12 @@ static void pull_end(struct work_struct *work)
 	kfree(pull);
 }
 
+static void pull_put(struct pull *pull)
+{
+	if (refcount_dec_and_test(&pull->ref))
+		queue_work(pull->lproc->node->wq, &pull->work);	/* may sleep */
+}
+
 static int pull_begin(struct op *op, struct peer *peer, struct pull **pullp)
 {
 	struct lproc *lproc = op->lproc;
@@ -179,6 +199,7 @@ static int pull_begin(struct op *op, struct peer *peer, struct pull **pullp)
 	if (!pull)
 		return -ENOMEM;
 	INIT_WORK(&pull->work, pull_end);
+	refcount_set(&pull->ref, 2);
 	err = peer->node->ops->expose(peer, op->payload.pages, op->payload.npages,
 				      &pull->mem);
 	if (err)
@@ -195,8 +216,10 @@ static int pull_begin(struct op *op, struct peer *peer, struct pull **pullp)
 	else
 		err = xa_alloc(&lproc->pulls, &pull->number, pull, xa_limit_32b,
 			       GFP_KERNEL_ACCOUNT);
-	if (err)
-		queue_work(lproc->node->wq, &pull->work);
+	if (err) {
+		pull_put(pull);
+		pull_put(pull);
+	}
 	return err;
 free:
 	kfree(pull);
@@ -205,12 +228,19 @@ free:
 
 void op_recv_pulled(struct lproc *lproc, struct peer *peer, u64 number)
 {
-	struct pull *pull = xa_load(&lproc->pulls, number);
+	struct pull *pull;
 
-	if (number > U32_MAX || !pull || pull->peer != peer)
+	if (number > U32_MAX)
 		return;
-	if (xa_cmpxchg(&lproc->pulls, number, pull, NULL, GFP_KERNEL) == pull)
-		queue_work(lproc->node->wq, &pull->work);
+	xa_lock(&lproc->pulls);
+	pull = xa_load(&lproc->pulls, number);
+	if (pull && pull->peer == peer)
+		__xa_erase(&lproc->pulls, number);
+	else
+		pull = NULL;
+	xa_unlock(&lproc->pulls);
+	if (pull)
+		pull_put(pull);
 }
 
 void op_pulls_lost(struct lproc *lproc, u32 node)
@@ -218,12 +248,14 @@ void op_pulls_lost(struct lproc *lproc, u32 node)
 	unsigned long number;
 	struct pull *pull;
 
+	xa_lock(&lproc->pulls);
 	xa_for_each(&lproc->pulls, number, pull) {
 		if (node && pull->peer->id != node)
 			continue;
-		if (xa_cmpxchg(&lproc->pulls, number, pull, NULL, GFP_KERNEL) == pull)
-			queue_work(lproc->node->wq, &pull->work);
+		__xa_erase(&lproc->pulls, number);
+		pull_put(pull);
 	}
+	xa_unlock(&lproc->pulls);
 }
 
 static void fill_payload(struct wire_payload *pl, u32 len, struct op *op,
@@ -278,19 +310,23 @@ static int op_transmit(struct op *op, struct peer *peer)
 		fill_payload(&req->payload, len, op, pull);
 	}
 	err = peer->node->ops->send(peer, msg);
-	if (err && pull)
-		op_recv_pulled(lproc, peer, pull->number);
-	return err;
+	goto out;
 nomem:
-	if (pull)
-		op_recv_pulled(lproc, peer, pull->number);
-	return -ENOMEM;
+	err = -ENOMEM;
+out:
+	if (pull) {
+		if (err)
+			op_recv_pulled(lproc, peer, pull->number);
+		pull_put(pull);
+	}
+	return err;
 }
 
 /* Pass @op on to @node. */
 static void op_send(struct op *op, u32 node)
 {
 	struct lproc *lproc = op->lproc;
+	bool bytes = op->payload.len;
 	struct peer *peer = NULL;
 	int err = -EHOSTUNREACH;
 
@@ -316,7 +352,7 @@ static void op_send(struct op *op, u32 node)
 	if (!op->is_reply)
 		op_tell_caller(lproc, &op->token, node, 0);
 	err = op_transmit(op, peer);
-	if (err && err != -ENOTCONN && op->is_reply && op->payload.len) {
+	if (err && err != -ENOTCONN && op->is_reply && bytes) {
 		/* Rather no bytes than a caller that waits for ever. */
 		payload_free(&op->payload);
 		op->result = err;
@@ -432,6 +468,7 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 	case PROCLET_OP_DESTROY:
 		proclet_set_state(p, PROCLET_DYING);
 		refcount_inc(&p->ref);
+		migrate_src_dying(p);
 		spin_unlock(&lproc->lock);
 		worker_drain(p);
 		proclet_put(p);
@@ -452,6 +489,10 @@ void op_route(struct op *op)
 	bool known;
 	u64 id;
 
+	if (READ_ONCE(lproc->dying)) {
+		op_free(op);
+		return;
+	}
 	if (!op->is_reply && (op->code == PROCLET_OP_CREATE ||
 			      op->code == PROCLET_OP_STATS)) {
 		op_at_node(op);
@@ -500,6 +541,15 @@ void op_route(struct op *op)
 		spin_unlock(&lproc->lock);
 		op_fail(op, -EHOSTUNREACH);
 		return;
+	}
+	/* Still elsewhere, unless it is COMMITted: the source keeps or sends it on. */
+	if (p->state == PROCLET_INCOMING && !op->is_reply) {
+		node = location_get(lproc, id, &known);
+		if (known && node != self && node != op->from) {
+			spin_unlock(&lproc->lock);
+			op_send(op, node);
+			return;
+		}
 	}
 	list_add_tail(&op->entry, &p->inbox);
 	spin_unlock(&lproc->lock);
@@ -573,8 +623,10 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	init_completion(&w.done);
 	if (READ_ONCE(lproc->ended))
 		return -ESHUTDOWN;
-	err = xa_alloc(&lproc->natives, &seq, &w, XA_LIMIT(1, U32_MAX), GFP_KERNEL);
-	if (err)
+	/* In turn: a late reply must not find the next operation. */
+	err = xa_alloc_cyclic(&lproc->natives, &seq, &w, XA_LIMIT(1, U32_MAX),
+			      &lproc->next_native, GFP_KERNEL);
+	if (err < 0)
 		return err;
 	token.seq = seq;
 	err = op_submit(lproc, &n->op, &token, &op);
@@ -662,6 +714,20 @@ struct pulling {
 	struct xport_desc descs[];
 };
 
+/* It cannot be had: a request is answered, a reply goes on without its bytes. */
+static void op_receive_failed(struct op *op, int err)
+{
+	if (err == -ECONNRESET && !op->is_reply)
+		err = -EHOSTUNREACH;
+	if (!op->is_reply) {
+		op_reply(op, err, NULL, 0);
+		return;
+	}
+	payload_free(&op->payload);
+	op->result = err;
+	op_route(op);
+}
+
 static void pulling_done(struct xport_read *rd, int status)
 {
 	struct pulling *in = container_of(rd, struct pulling, rd);
@@ -677,16 +743,19 @@ static void pulling_done(struct xport_read *rd, int status)
 	}
 	peer_put(rd->peer);
 	kfree(in);
+	kref_get(&lproc->ref);
 	if (status)
-		op_fail(op, status == -ECONNRESET ? -EHOSTUNREACH : -EIO);
+		op_receive_failed(op, status == -ECONNRESET ? status : -EIO);
 	else
 		op_route(op);
+	lproc_moves_put(lproc);
 }
 
 /* Get the payload, then route @op. An error means: the message was bad. */
 static int op_receive(struct op *op, struct peer *peer, const struct wire_payload *pl)
 {
 	u32 len = le32_to_cpu(pl->len), n = le32_to_cpu(pl->ndescs);
+	struct lproc *lproc = op->lproc;
 	struct pulling *in;
 	int err;
 
@@ -718,9 +787,12 @@ static int op_receive(struct op *op, struct peer *peer, const struct wire_payloa
 	in->rd.ndescs = n;
 	in->rd.done = pulling_done;
 	kref_get(&peer->ref);
+	atomic_inc(&lproc->moves);	/* release waits for it; dropped with a ref */
 	err = peer->node->ops->read(&in->rd);
 	if (!err)
 		return 0;
+	kref_get(&lproc->ref);
+	lproc_moves_put(lproc);
 	peer_put(peer);
 	kfree(in);
 	if (err == -EINVAL) {
@@ -728,16 +800,14 @@ static int op_receive(struct op *op, struct peer *peer, const struct wire_payloa
 		return -EPROTO;
 	}
 fail:
-	op_fail(op, err);
+	op_receive_failed(op, err);
 	return 0;
 }
 
 int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL);
+	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
 
-	if (!op)
-		return -ENOMEM;
 	op->code = le32_to_cpu(m->op);
 	op->method = le32_to_cpu(m->method);
 	op->target = le64_to_cpu(m->target);
@@ -750,10 +820,8 @@ int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32
 int op_recv_reply(struct lproc *lproc, struct peer *peer,
 		  const struct wire_reply *m, u32 len)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL);
+	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
 
-	if (!op)
-		return -ENOMEM;
 	op->is_reply = true;
 	op->result = le64_to_cpu(m->result);
 	op->hops = le32_to_cpu(m->hops);

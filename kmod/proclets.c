@@ -209,6 +209,7 @@ void proclet_free(struct proclet *p)
 	struct lproc *lproc = p->lproc;
 
 	kref_get(&lproc->ref);
+	location_erase(lproc, id);
 	proclet_discard(p);
 	if (PROCLET_ID_HOME(id) == lproc->node->id)
 		heap_slot_free(lproc, start, size);
@@ -256,15 +257,13 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
 		err = node_charge(lproc->node, brk - old);
 	if (!err) {
 		heap->limit = brk;
-		if (brk > old)
-			p->charged += brk - old;
+		p->charged += brk - old;
+	}
+	if (!err && brk < old) {
+		segment_forget_pages(heap, brk, old);
+		node_charge(lproc->node, -(s64)(old - brk));
 	}
 	up_write(&heap->sem);
-	if (!err && brk < old) {
-		segment_drop_pages(heap, brk, old);
-		node_charge(lproc->node, -(s64)(old - brk));
-		p->charged -= old - brk;
-	}
 	proclet_put(p);
 	return err;
 }
@@ -280,31 +279,64 @@ u32 location_get(struct lproc *lproc, u64 id, bool *known)
 	return *known ? loc->node : PROCLET_ID_HOME(id);
 }
 
-/* News of @id, @node 0: it is no more. Older news than we have are ignored. */
-void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node)
+/* It is here now, or no more: what we knew of it elsewhere is of no use. */
+void location_erase(struct lproc *lproc, u64 id)
+{
+	struct location *loc;
+
+	spin_lock(&lproc->lock);
+	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
+	if (loc && loc->id == id)
+		xa_erase(&lproc->locations, PROCLET_ID_GRANULE(id));
+	else
+		loc = NULL;
+	spin_unlock(&lproc->lock);
+	kfree(loc);
+}
+
+/*
+ * News of @id from node @from: it is on @node, 0: it is no more. Older news than
+ * we have are ignored. Its home believes of a proclet only the node that has it.
+ */
+void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 {
 	u32 granule = PROCLET_ID_GRANULE(id), self = lproc->node->id;
+	bool home = PROCLET_ID_HOME(id) == self, free_slot = false;
 	struct location *loc, *new = NULL, *old = NULL;
-	bool free_slot = false;
 	struct proclet *p;
 	u64 capacity = 0;
 
-	if (node && node != self) {
-		new = kmalloc(sizeof(*new), GFP_KERNEL_ACCOUNT);
-		if (!new || xa_reserve(&lproc->locations, granule, GFP_KERNEL_ACCOUNT)) {
+	if (node == self || (home && node && from != self && from != node))
+		return;
+	if (node) {
+		/* A home that forgets would say of a living proclet that it is dead. */
+		gfp_t gfp = GFP_KERNEL | (home ? __GFP_NOFAIL : 0);
+
+		new = kmalloc(sizeof(*new), gfp);
+		if (!new || xa_reserve(&lproc->locations, granule, gfp)) {
 			kfree(new);
-			return;	/* a hint lost; home: callers come back by our note */
+			return;
 		}
 	}
 	spin_lock(&lproc->lock);
 	loc = xa_load(&lproc->locations, granule);
 	p = proclet_here(lproc, id);
-	if (p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
-	    p->epoch >= epoch)
+	if (p && p->epoch >= epoch)
 		goto unlock;		/* it is here, the news are old */
+	if (p && !node) {
+		/* Gone from where we have just sent it. */
+		if (p->state == PROCLET_MOVING || p->state == PROCLET_INDOUBT)
+			p->ended = true;
+		goto unlock;
+	}
 	if (loc && loc->id == id && loc->epoch >= epoch)
 		goto unlock;
 	if (loc && PROCLET_ID_GEN(loc->id) > PROCLET_ID_GEN(id))
+		goto unlock;
+	/* At home, who is neither here nor known to be away is dead. */
+	if (home && !p && (!loc || loc->id != id))
+		goto unlock;
+	if (home && !node && from != self && from != loc->node)
 		goto unlock;
 	old = loc;
 	/* Home must know how much to give back when it ends elsewhere. */
@@ -317,11 +349,12 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node)
 		new->epoch = epoch;
 		new->node = node;
 		new->capacity = capacity;
-		xa_store(&lproc->locations, granule, new, GFP_ATOMIC);
-		new = NULL;
+		if (xa_err(xa_store(&lproc->locations, granule, new, GFP_ATOMIC)))
+			old = NULL;	/* then what we had stays */
+		else
+			new = NULL;
 	} else {
-		free_slot = !node && old && old->id == id &&
-			    PROCLET_ID_HOME(id) == self;
+		free_slot = home && old;
 		xa_erase(&lproc->locations, granule);
 	}
 unlock:
@@ -362,12 +395,10 @@ void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also
 		if (!to[i] || (i && to[i] == to[0]))
 			continue;
 		if (to[i] == lproc->node->id) {
-			location_set(lproc, id, epoch, node);
+			location_set(lproc, id, epoch, node, to[i]);
 			continue;
 		}
 		m = msg_new(&msg, WIRE_MOVED, lproc->key, sizeof(*m));
-		if (!m)
-			continue;
 		m->proclet = cpu_to_le64(id);
 		m->epoch = cpu_to_le64(epoch);
 		m->node = cpu_to_le32(node);

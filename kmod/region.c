@@ -188,12 +188,24 @@ static void erase_pages(struct segment *seg, u64 from, u64 to)
 	atomic64_sub(n << PAGE_SHIFT, (atomic64_t *)&lproc->stats.memory);
 }
 
-void segment_drop_pages(struct segment *seg, u64 from, u64 to)
+void segment_forget_pages(struct segment *seg, u64 from, u64 to)
 {
-	down_write(&seg->sem);
+	lockdep_assert_held_write(&seg->sem);
 	segment_unmap(seg, from, to);
 	erase_pages(seg, from, to);
+}
+
+int segment_drop_pages(struct segment *seg, u64 from, u64 to)
+{
+	int err = 0;
+
+	down_write(&seg->sem);
+	if (seg->gone)
+		err = -EBUSY;
+	else
+		segment_forget_pages(seg, from, to);
 	up_write(&seg->sem);
+	return err;
 }
 
 void segment_remove(struct segment *seg)

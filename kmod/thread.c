@@ -119,9 +119,11 @@ int thread_ioctl(struct lproc *lproc, struct proclet_stack *s)
 		segment_remove(seg);
 		stack_return(lproc, s->stack);
 	} else {
-		segment_drop_pages(seg, PROCLET_STACK_IN + TRIM_KEEP, PROCLET_STACK_OUT);
-		segment_drop_pages(seg, PROCLET_STACK_OUT + TRIM_KEEP,
-				   PROCLET_STACK_GUARD);
+		err = segment_drop_pages(seg, PROCLET_STACK_IN + TRIM_KEEP,
+					 PROCLET_STACK_OUT);
+		if (!err)
+			err = segment_drop_pages(seg, PROCLET_STACK_OUT + TRIM_KEEP,
+						 PROCLET_STACK_GUARD);
 	}
 out:
 	segment_put(seg);

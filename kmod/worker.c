@@ -43,23 +43,27 @@ bool worker_has_stack(struct lproc *lproc, u64 stack)
 	return false;
 }
 
-/* Queue it, and see to it that a worker comes for it. */
-void ready_add(struct lproc *lproc, struct work_item *item)
+/* Somebody must come for the first ready item: an idle worker, or a new one. */
+static void call_worker(struct lproc *lproc)
 {
 	struct worker *w;
 
 	lockdep_assert_held(&lproc->lock);
-	list_add_tail(&item->entry, &lproc->ready);
 	w = list_first_entry_or_null(&lproc->idle, struct worker, idle);
 	if (w) {
 		list_del_init(&w->idle);
 		w->woken = true;
 		wake_up(&w->wait);
-	} else if (lproc->nworkers + lproc->spawn < PROCLET_MAX_WORKERS &&
-		   !lproc->spawn) {
+	} else if (!lproc->spawn && lproc->nworkers < PROCLET_MAX_WORKERS) {
 		lproc->spawn = 1;
 		wake_up(&lproc->manager_wq);
 	}
+}
+
+void ready_add(struct lproc *lproc, struct work_item *item)
+{
+	list_add_tail(&item->entry, &lproc->ready);
+	call_worker(lproc);
 }
 
 static struct worker *worker_register(struct lproc *lproc, u32 index)
@@ -137,6 +141,12 @@ static struct thread *chain_thread(struct lproc *lproc, const struct worker *w, 
 }
 
 /* A thread in a local call: it now waits for a reply that comes through us. */
+static bool may_hold(const struct proclet *p)
+{
+	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_FREEZING ||
+		     p->state == PROCLET_DYING);
+}
+
 static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 {
 	struct thread *t = chain_thread(lproc, w, i);
@@ -148,7 +158,7 @@ static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 	if (!tcb)
 		return;
 	p = proclet_here(lproc, READ_ONCE(tcb->proclet));
-	if (!p)
+	if (!may_hold(p))
 		return;
 	t->seq = READ_ONCE(tcb->seq);
 	t->out = READ_ONCE(tcb->out);
@@ -182,18 +192,20 @@ static void barrier_ipi(void *unused)
 /* What the member's threads have written to their pages, we see; and they us. */
 static void worker_barrier(struct lproc *lproc)
 {
+	smp_mb();	/* before the mask is read: who comes to run it sees ours */
 	on_each_cpu_mask(mm_cpumask(lproc->mm), barrier_ipi, NULL, 1);
 }
 
 /* Has the last thread left a dying proclet? Then it is ABSENT now, to be freed. */
-static bool check_dying(struct proclet *p)
+bool worker_check_dying(struct proclet *p)
 {
 	struct lproc *lproc = p->lproc;
 	unsigned long index;
 	struct worker *w;
 
 	lockdep_assert_held(&lproc->lock);
-	if (p->state != PROCLET_DYING || !p->drained || !list_empty(&p->threads))
+	if (p->state != PROCLET_DYING || !p->drained || p->mig ||
+	    !list_empty(&p->threads))
 		return false;
 	xa_for_each(&lproc->workers, index, w)
 		if (chain_has(lproc, w, p))
@@ -232,7 +244,7 @@ void worker_drain(struct proclet *p)
 	worker_barrier(lproc);
 	spin_lock(&lproc->lock);
 	p->drained = true;
-	empty = check_dying(p);
+	empty = worker_check_dying(p);
 	spin_unlock(&lproc->lock);
 	if (empty)
 		proclet_free(p);
@@ -246,7 +258,7 @@ static void check_all_dying(struct lproc *lproc)
 	if (!lproc->ndying)
 		return;
 	xa_for_each(&lproc->proclets, index, p)
-		if (check_dying(p))
+		if (worker_check_dying(p))
 			queue_work(lproc->node->wq, &p->free_work);
 }
 
@@ -304,13 +316,6 @@ static int report_prepare(struct lproc *lproc, struct worker *w,
 	return 0;
 }
 
-static bool token_sane(const struct proclet_token *token)
-{
-	return token->node >= 1 && token->node <= PROCLET_MAX_NODES &&
-	       (!token->proclet || (wire_id_ok(token->proclet) &&
-				    wire_stack_ok(token->stack)));
-}
-
 /*
  * Take over the worker's chain. The innermost thread is free again, waits, or
  * is parked; those below wait for replies.
@@ -333,12 +338,11 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 	 * A method that has returned needs its proclet no more: it was out of
 	 * the chain for a moment, and the proclet may have gone meanwhile.
 	 */
-	if (!tcb || (!p && work->done != PROCLET_DONE_REPLY)) {
+	if (!tcb || (!may_hold(p) && work->done != PROCLET_DONE_REPLY)) {
 		spin_unlock(&lproc->lock);
 		return -EINVAL;
 	}
-	for (i = 0; i + 1 < d; i++)
-		chain_detach(lproc, w, i);
+	/* First the innermost: if it is in the chain twice, it is held only once. */
 	switch (work->done) {
 	case PROCLET_DONE_OP:
 		t->seq = work->op.seq;
@@ -355,6 +359,8 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 	default:
 		WRITE_ONCE(tcb->proclet, 0);
 	}
+	for (i = 0; i + 1 < d; i++)
+		chain_detach(lproc, w, i);
 	WRITE_ONCE(w->shared->chain[d - 1], 0);
 	WRITE_ONCE(w->shared->depth, 0);
 	WRITE_ONCE(w->shared->park, 0);
@@ -390,7 +396,7 @@ static int worker_report(struct lproc *lproc, struct worker *w,
 	}
 	if (!r.op)
 		return 0;
-	if (!token_sane(&r.op->token))
+	if (!token_ok(&r.op->token))
 		op_free(r.op);
 	else
 		op_route(r.op);
@@ -447,48 +453,53 @@ static struct work_item *take_item(struct lproc *lproc, struct worker *w, u64 sp
 		return NULL;
 	if (item->is_call) {
 		t = thread_at(lproc, spare);
-		if (!t || t->state != THREAD_USER || t->seg->gone)
+		if (!t || t->state != THREAD_USER || t->seg->gone) {
+			call_worker(lproc);	/* one with a better segment */
 			return ERR_PTR(-EINVAL);
+		}
 		w->starting = item->proclet;
 		WRITE_ONCE(w->shared->chain[0], spare);
 	} else {
 		t = container_of(item, struct thread, item);
 		list_del_init(&t->entry);
+		w->resume = (struct resume){
+			.stack = t->seg->start,
+			.parked = t->state == THREAD_PARKED,
+			.out = t->out,
+			.out_cap = t->out_cap,
+			.reply = t->reply,
+		};
+		t->reply = NULL;
+		t->state = THREAD_USER;
 		WRITE_ONCE(w->shared->chain[0], t->seg->start);
 	}
 	list_del_init(&item->entry);
+	if (!list_empty(&lproc->ready))
+		call_worker(lproc);	/* we may be busy for long */
 	WRITE_ONCE(w->shared->depth, 1);
 	if (item->proclet->state == PROCLET_DYING)
 		WRITE_ONCE(w->shared->attn, 1);
 	return item;
 }
 
-static void resume_thread(struct lproc *lproc, struct thread *t,
-			  struct proclet_work *work)
+/* The worker goes on with the thread that take_item() gave it. */
+static void resume_thread(struct worker *w, struct proclet_work *work)
 {
-	enum thread_state state;
-	struct op *reply;
-	u64 out, len;
+	struct resume *r = &w->resume;
+	u64 len;
 
-	spin_lock(&lproc->lock);
-	state = t->state;
-	reply = t->reply;
-	t->reply = NULL;
-	out = t->out;
-	len = t->out_cap;
-	t->state = THREAD_USER;
-	spin_unlock(&lproc->lock);
-	work->stack = t->seg->start;
-	if (state == THREAD_PARKED) {
+	work->stack = r->stack;
+	if (r->parked) {
 		work->todo = PROCLET_TODO_SIGRETURN;
 		return;
 	}
 	work->todo = PROCLET_TODO_RESUME;
-	work->result = reply->result;
-	len = min_t(u64, len, reply->payload.len);
-	if (payload_to_user(&reply->payload, out, len))
+	work->result = r->reply->result;
+	len = min_t(u64, r->out_cap, r->reply->payload.len);
+	if (payload_to_user(&r->reply->payload, r->out, len))
 		work->result = -EFAULT;
-	op_free(reply);
+	op_free(r->reply);
+	r->reply = NULL;
 }
 
 static int worker_wait(struct lproc *lproc, struct worker *w)
@@ -502,15 +513,8 @@ static int worker_wait(struct lproc *lproc, struct worker *w)
 	spin_lock(&lproc->lock);
 	list_del_init(&w->idle);
 	/* The item that we were woken for is somebody else's now. */
-	if (w->woken && !list_empty(&lproc->ready)) {
-		struct worker *other = list_first_entry_or_null(&lproc->idle,
-								struct worker, idle);
-		if (other) {
-			list_del_init(&other->idle);
-			other->woken = true;
-			wake_up(&other->wait);
-		}
-	}
+	if (w->woken && !list_empty(&lproc->ready))
+		call_worker(lproc);
 	w->woken = false;
 	spin_unlock(&lproc->lock);
 	return -EINTR;
@@ -520,6 +524,7 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
 {
 	struct work_item *item;
 	struct worker *w;
+	bool is_call;
 	int err;
 
 	w = worker_get(lproc, work->worker);
@@ -540,6 +545,7 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
 			return 0;
 		}
 		item = take_item(lproc, w, work->spare);
+		is_call = !IS_ERR_OR_NULL(item) && item->is_call;
 		if (!item) {
 			/* Last in, first out: its caches are warm. */
 			list_add(&w->idle, &lproc->idle);
@@ -552,9 +558,8 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
 		spin_unlock(&lproc->lock);
 		if (IS_ERR(item))
 			return PTR_ERR(item);
-		if (!item->is_call) {
-			resume_thread(lproc, container_of(item, struct thread, item),
-				      work);
+		if (!is_call) {
+			resume_thread(w, work);
 			return 0;
 		}
 		if (!start_call(lproc, w, container_of(item, struct op, item),

@@ -2,9 +2,6 @@
 /*
  * The kselftest harness for programs that use /dev/proclet directly. They do
  * their work on one node; the copies on the other nodes end at once.
- *
- * Arguments NAME=VALUE are added to the environment, which the machine that
- * starts the test cannot pass on.
  */
 #ifndef PROCLET_SELFTEST_HARNESS_H
 #define PROCLET_SELFTEST_HARNESS_H
@@ -25,13 +22,11 @@ static inline unsigned int env_number(const char *name, unsigned int otherwise)
 	return value && *value ? strtoul(value, NULL, 10) : otherwise;
 }
 
-static void __attribute__((constructor)) only_on_root(int argc, char **argv)
+static void __attribute__((constructor)) only_on_root(void)
 {
-	for (int i = 1; i < argc; i++)
-		if (strchr(argv[i], '='))
-			putenv(argv[i]);
-	if (env_number("PROCLET_NODE", 0) != env_number("PROCLET_ROOT",
-						env_number("PROCLET_NODE", 0)))
+	unsigned int node = env_number("PROCLET_NODE", 0);
+
+	if (node != env_number("PROCLET_ROOT", node))
 		_exit(0);
 	setvbuf(stdout, NULL, _IOLBF, 0);
 }

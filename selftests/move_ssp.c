@@ -35,9 +35,10 @@ ssize_t spin_protected(void *root, const void *in, size_t in_len, void *out, siz
 	(void)out_cap;
 	wrong += protected_frame(m, 100);
 	/* And many short ones, entered and left anywhere. */
-	m->started = 2;
-	while (m->stop < 2)
+	while (m->stop < 2) {
 		wrong += protected_frame(m, 20);
+		m->started = 2;
+	}
 	return wrong;
 }
 PROCLET_METHOD(spin_protected);

@@ -4,8 +4,7 @@
  * TAP. The harness cannot be used, as it runs each test in a child, which is
  * not a member.
  *
- * Arguments of the program: NAME=VALUE is added to the environment (of the
- * root), any other selects the test of that name.
+ * Arguments of the program are the names of the tests to run; none: all.
  */
 #ifndef PROCLET_SELFTEST_TAP_H
 #define PROCLET_SELFTEST_TAP_H
@@ -226,16 +225,10 @@ static inline void tap_watch_test(const struct tap_test *test, unsigned int numb
 
 static inline bool tap_selected(const struct tap_test *test, int argc, char **argv)
 {
-	bool any = false;
-
-	for (int i = 1; i < argc; i++) {
-		if (strchr(argv[i], '='))
-			continue;
+	for (int i = 1; i < argc; i++)
 		if (!strcmp(argv[i], test->name))
 			return true;
-		any = true;
-	}
-	return !any;
+	return argc < 2;
 }
 
 static inline int tap_run(const struct tap_test *tests, unsigned int n, int argc, char **argv)
@@ -244,9 +237,6 @@ static inline int tap_run(const struct tap_test *tests, unsigned int n, int argc
 	pthread_t watchdog;
 
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (int i = 1; i < argc; i++)
-		if (strchr(argv[i], '='))
-			putenv(argv[i]);
 	ksft_print_header();
 	for (unsigned int i = 0; i < n; i++)
 		planned += tap_selected(&tests[i], argc, argv);
