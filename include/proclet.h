@@ -119,7 +119,12 @@ struct proclet_attr {
  */
 int proclet_create(proclet_t *p, const struct proclet_attr *attr);
 
-/* Running methods end first, new calls get -ESTALE at once. 0 or -ESTALE. */
+/*
+ * proclet_destroy() - end a proclet
+ *
+ * New calls get -ESTALE from now on. Methods that run in it go on to their end;
+ * if there are none its memory is free on return. Returns 0 or -ESTALE.
+ */
 int proclet_destroy(proclet_t p);
 
 /**
@@ -148,7 +153,7 @@ int proclet_locate(proclet_t p);
  * @node: where to; where it is already: 0
  * @flags: 0
  *
- * Returns 0, -EBUSY (pinned, moving already, memory pinned by a device or
+ * Returns 0, -EBUSY (pinned, about to move already, memory pinned by a device or
  * system call, or a thread could not be parked in time), -ENOMEM (refused by
  * the destination), -EHOSTUNREACH (no member there), -ESTALE, -ETIMEDOUT. After
  * an error it runs on where it was.
@@ -169,7 +174,7 @@ int lproc_stats(int node, struct proclet_stats *stats);
  * In a method.
  *
  * A method may be stopped between any two instructions of the program's own
- * text and go on on another node. So it must not keep across such a point what
+ * text and continue on another node. So it must not keep across such a point what
  * belongs to the process: pointers to static or thread-local data (errno
  * included), file descriptors, memory from malloc(). proclet_pin() prevents it
  * for a stretch. Inside libc it is never stopped.

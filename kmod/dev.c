@@ -120,6 +120,7 @@ static long proclet_ioctl(struct file *file, unsigned int cmd, unsigned long uar
 	err = copy_struct_from_user(&arg, ioc->size, user, size);
 	if (err)
 		return err;
+	/* Pairs with lproc_join(). */
 	lproc = smp_load_acquire(&file->private_data);
 	if (ioc->joined) {
 		if (!lproc)

@@ -80,7 +80,7 @@ void lproc_done(struct lproc *lproc)
 }
 
 /* Call @fn for each member on @node. */
-static void for_each_lproc(struct pnode *node, void (*fn)(struct lproc *lproc, void *arg),
+static void lprocs_for_each(struct pnode *node, void (*fn)(struct lproc *lproc, void *arg),
 			   void *arg)
 {
 	struct lproc *lproc, *prev = NULL;
@@ -209,6 +209,7 @@ void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 		lproc->members |= node_bit(peer->id);
 	} else if (status == -EXDEV && !lproc->refused) {
 		strscpy(lproc->reason, m->reason, sizeof(lproc->reason));
+		/* After @reason; pairs with lproc_join(). */
 		smp_store_release(&lproc->refused, true);
 	}
 	spin_unlock(&lproc->lock);
@@ -231,7 +232,7 @@ static void announce_join(struct lproc *lproc, void *arg)
 
 void lproc_peer_up(struct peer *peer)
 {
-	for_each_lproc(peer->node, announce_join, peer);
+	lprocs_for_each(peer->node, announce_join, peer);
 }
 
 void lproc_lost_member(struct lproc *lproc, u32 node)
@@ -260,7 +261,7 @@ static void lost_peer(struct lproc *lproc, void *arg)
 
 void lproc_peer_down(struct peer *peer)
 {
-	for_each_lproc(peer->node, lost_peer, peer);
+	lprocs_for_each(peer->node, lost_peer, peer);
 }
 
 /* Tell every connected peer; @join: and expect its answer. */
@@ -365,6 +366,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 	int err;
 
 	memset(join->reason, 0, sizeof(join->reason));
+	/* Pairs with the end of this function. */
 	if (smp_load_acquire(&file->private_data))
 		return -EALREADY;
 	if (!join->name[0] ||
@@ -396,6 +398,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 					   !READ_ONCE(lproc->join_wait), JOIN_TIMEOUT);
 	if (left <= 0)
 		err = left ? -EINTR : -ETIMEDOUT;
+	/* Pairs with lproc_handle_join_ack(). */
 	if (smp_load_acquire(&lproc->refused)) {
 		memcpy(join->reason, lproc->reason, sizeof(join->reason));
 		err = -EXDEV;
@@ -407,6 +410,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 			err = -EALREADY;
 		} else {
 			file->f_mapping = lproc->mapping;
+			/* Whoever sees it sees all of it. */
 			smp_store_release(&file->private_data, lproc);
 		}
 		mutex_unlock(&join_lock);
@@ -615,7 +619,7 @@ u32 lproc_count(struct pnode *node)
 {
 	struct count c = {};
 
-	for_each_lproc(node, count_one, &c);
+	lprocs_for_each(node, count_one, &c);
 	return c.lprocs;
 }
 
@@ -623,7 +627,7 @@ u64 node_proclets(struct pnode *node)
 {
 	struct count c = {};
 
-	for_each_lproc(node, count_one, &c);
+	lprocs_for_each(node, count_one, &c);
 	return c.proclets;
 }
 
@@ -641,7 +645,7 @@ static void show_lproc(struct lproc *lproc, void *arg)
 
 static void lprocs_of(struct pnode *node, void *arg)
 {
-	for_each_lproc(node, show_lproc, arg);
+	lprocs_for_each(node, show_lproc, arg);
 }
 
 void lprocs_show(struct seq_file *m)
@@ -680,7 +684,7 @@ static void show_proclets(struct lproc *lproc, void *arg)
 
 static void proclets_of(struct pnode *node, void *arg)
 {
-	for_each_lproc(node, show_proclets, arg);
+	lprocs_for_each(node, show_proclets, arg);
 }
 
 void proclets_show(struct seq_file *m)
@@ -728,7 +732,7 @@ static void show_threads(struct lproc *lproc, void *arg)
 
 static void threads_of(struct pnode *node, void *arg)
 {
-	for_each_lproc(node, show_threads, arg);
+	lprocs_for_each(node, show_threads, arg);
 }
 
 void threads_show(struct seq_file *m)

@@ -547,7 +547,10 @@ static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_m
 	u64 id = le64_to_cpu(w->proclet), mig = le64_to_cpu(w->mig);
 	bool off;
 
-	/* What we have not dropped ourselves did run here. */
+	/*
+	 * What we have not dropped ourselves did run here. What is still incoming
+	 * will not: a COMMIT would have come before this.
+	 */
 	spin_lock(&lproc->lock);
 	off = in_find(lproc, peer, id, mig);
 	spin_unlock(&lproc->lock);

@@ -526,7 +526,8 @@ void op_route(struct op *op)
 		op_send(op, node);
 		return;
 	}
-	if (!op->is_reply && op->code == PROCLET_OP_LOCATE) {
+	if (!op->is_reply && op->code == PROCLET_OP_LOCATE &&
+	    p->state != PROCLET_INCOMING) {
 		bool gone = p->state == PROCLET_DYING;
 
 		spin_unlock(&lproc->lock);

@@ -48,9 +48,9 @@ int region_setup(struct lproc *lproc)
 	mt_init_flags(&lproc->segments, MT_FLAGS_USE_RCU);
 	xa_init(&lproc->presence);
 	xa_init(&lproc->worker_pages);
-	lproc->heap_slots = kvzalloc(BITS_TO_LONGS(HEAP_SLOTS) * sizeof(long),
+	lproc->heap_slots = kvcalloc(BITS_TO_LONGS(HEAP_SLOTS), sizeof(long),
 				     GFP_KERNEL_ACCOUNT);
-	lproc->stack_slots = kvzalloc(BITS_TO_LONGS(STACK_SLOTS) * sizeof(long),
+	lproc->stack_slots = kvcalloc(BITS_TO_LONGS(STACK_SLOTS), sizeof(long),
 				      GFP_KERNEL_ACCOUNT);
 	if (!lproc->heap_slots || !lproc->stack_slots)
 		goto free_slots;
@@ -384,6 +384,7 @@ static const struct vm_operations_struct workers_vm_ops = {
 
 int region_mmap(struct file *file, struct vm_area_struct *vma)
 {
+	/* Pairs with lproc_join(). */
 	struct lproc *lproc = smp_load_acquire(&file->private_data);
 	u64 off = (u64)vma->vm_pgoff << PAGE_SHIFT, size = vma->vm_end - vma->vm_start;
 

@@ -140,13 +140,14 @@ static struct thread *chain_thread(struct lproc *lproc, const struct worker *w, 
 	return t && t->state == THREAD_USER && !t->seg->gone ? t : NULL;
 }
 
-/* A thread in a local call: it now waits for a reply that comes through us. */
+/* Can the kernel take a thread of it over? Not while the list is being sent. */
 static bool may_hold(const struct proclet *p)
 {
 	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_FREEZING ||
 		     p->state == PROCLET_DYING);
 }
 
+/* A thread in a local call: it now waits for a reply that comes through us. */
 static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 {
 	struct thread *t = chain_thread(lproc, w, i);
@@ -186,7 +187,7 @@ static bool chain_has(struct lproc *lproc, struct worker *w, struct proclet *p)
 
 static void barrier_ipi(void *unused)
 {
-	smp_mb();
+	smp_mb();	/* pairs with the compiler barriers of struct proclet_worker */
 }
 
 /* What the member's threads have written to their pages, we see; and they us. */

@@ -158,6 +158,7 @@ enum {
 	CONN_ESTABLISHED,
 	CONN_FAILED,
 	CONN_BROKEN,		/* by the peer: what it still sends is dropped */
+	CONN_QUIET,		/* the peer's adapter does not send any more */
 };
 
 /**
@@ -198,7 +199,7 @@ enum {
  * @silent: ticks without a sign of life; the work item's
  * @read_mutex: one builder of chunks at a time
  * @read_work: goes on with @reads
- * @wait: for @users to become 0
+ * @wait: for @users to become 0, for CONN_QUIET
  * @lock: protects all below, and posting to both queues; taken in process
  *        context, perhaps under spinlocks of the core; none is taken under it
  * @state: posting is allowed only in CONN_UP (and before, for the first receives)

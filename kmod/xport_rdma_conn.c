@@ -17,6 +17,7 @@
 #define RING_DEPTH_MAX		4096
 #define READ_DEPTH_MAX		16	/* READs that an adapter has under way */
 #define CONNECT_TIMEOUT_MS	10000
+#define DISCONNECT_TIMEOUT_MS	500
 
 /*
  * A packet is sent 8 times in all before the connection is given up, so this is
@@ -381,11 +382,15 @@ int conn_cm_event(struct rdma_cm_id *id, struct rdma_cm_event *ev)
 		break;
 	case RDMA_CM_EVENT_DISCONNECTED:
 	case RDMA_CM_EVENT_TIMEWAIT_EXIT:
+		set_bit(CONN_QUIET, &conn->events);
+		wake_up(&conn->wait);
 		conn_fail(conn, -ECONNRESET);
 		break;
 	case RDMA_CM_EVENT_ADDR_CHANGE:
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		/* rdma_cm waits until the work item has destroyed the id. */
+		set_bit(CONN_QUIET, &conn->events);
+		wake_up(&conn->wait);
 		conn_fail(conn, -ENODEV);
 		break;
 	default:
@@ -453,6 +458,15 @@ void conn_destroy(struct rdma_conn *conn)
 		atomic64_inc(&p->peer->disconnects);
 		xport_peer_down(p->peer);
 	}
+
+	/*
+	 * Better not destroy a queue pair that the peer still sends to: it is
+	 * legal, but not all adapters (rxe) survive it. The peer's answer to our
+	 * rdma_disconnect(), or its own, says that it has stopped.
+	 */
+	if (conn->was_connected)
+		wait_event_timeout(conn->wait, test_bit(CONN_QUIET, &conn->events),
+				   msecs_to_jiffies(DISCONNECT_TIMEOUT_MS));
 
 	if (conn->qp)
 		rdma_destroy_qp(conn->id);

@@ -64,6 +64,7 @@ static int conn_post_msg(struct rdma_conn *conn, struct xport_msg *msg)
 	tx->msg = msg;
 	ret = ib_post_send(conn->qp, &wr, NULL);
 	if (ret) {
+		tx->msg = NULL;
 		if (msg)
 			ib_dma_unmap_single(conn->dev, tx->sge[1].addr, msg->len,
 					    DMA_TO_DEVICE);
@@ -131,20 +132,31 @@ void conn_ping(struct rdma_conn *conn)
 	spin_unlock_irq(&conn->lock);
 }
 
+static void tx_free_msg(struct rdma_conn *conn, struct rdma_tx *tx)
+{
+	if (!tx->msg)
+		return;
+	ib_dma_unmap_single(conn->dev, tx->sge[1].addr, tx->sge[1].length,
+			    DMA_TO_DEVICE);
+	kfree(tx->msg);
+	tx->msg = NULL;
+}
+
 static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
 {
 	struct rdma_tx *tx = container_of(wc->wr_cqe, struct rdma_tx, cqe);
 	struct rdma_conn *conn = cq->cq_context;
 	unsigned long flags;
 
-	if (tx->msg) {
-		ib_dma_unmap_single(conn->dev, tx->sge[1].addr,
-				    tx->sge[1].length, DMA_TO_DEVICE);
-		kfree(tx->msg);
-		tx->msg = NULL;
-	}
-	if (wc->status != IB_WC_SUCCESS)
+	if (wc->status != IB_WC_SUCCESS) {
+		/*
+		 * The queue pair is done for, and the message is freed with it: rxe
+		 * may be about to send what it has just flushed.
+		 */
 		conn_wc_failed(conn, wc, "SEND");
+		return;
+	}
+	tx_free_msg(conn, tx);
 
 	spin_lock_irqsave(&conn->lock, flags);
 	list_add(&tx->list, &conn->tx_free);
@@ -412,6 +424,10 @@ static int conn_alloc_tx(struct rdma_conn *conn)
 
 static void conn_free_tx(struct rdma_conn *conn)
 {
+	int i;
+
+	for (i = 0; conn->tx && i < TX_SLOTS; i++)
+		tx_free_msg(conn, &conn->tx[i]);
 	if (conn->tx_hdrs_dma)
 		ib_dma_unmap_single(conn->dev, conn->tx_hdrs_dma,
 				    TX_SLOTS * sizeof(*conn->tx_hdrs),

@@ -105,17 +105,17 @@ bool text_parkable(unsigned long ip)
  * Refuses to guess: without build ids different programs would look alike, and
  * in a statically linked one libc is part of its text.
  */
-static int read_note(const struct dl_phdr_info *info, const ElfW(Phdr) *ph,
+static int read_note(const struct dl_phdr_info *info, const Elf64_Phdr *ph,
 		     struct proclet_ident *ident)
 {
 	const char *p = (const char *)info->dlpi_addr + ph->p_vaddr;
 	const char *end = p + ph->p_memsz;
 	size_t align = ph->p_align == 8 ? 8 : 4;
-	const ElfW(Nhdr) *note;
+	const Elf64_Nhdr *note;
 	const char *desc;
 
 	while ((size_t)(end - p) >= sizeof(*note)) {
-		note = (const ElfW(Nhdr) *)p;
+		note = (const Elf64_Nhdr *)p;
 		p += sizeof(*note);
 		desc = p + ((note->n_namesz + align - 1) & -align);
 		if (note->n_type == NT_GNU_BUILD_ID && note->n_namesz == 4 &&
@@ -141,7 +141,7 @@ struct exe_info {
 static int read_exe(struct dl_phdr_info *info, size_t size, void *arg)
 {
 	struct exe_info *e = arg;
-	const ElfW(Phdr) *ph;
+	const Elf64_Phdr *ph;
 	unsigned int i;
 
 	(void)size;
@@ -200,7 +200,7 @@ static int read_native(struct dl_phdr_info *info, size_t size, void *arg)
 	if (!rn->object++)
 		return 0;
 	for (i = 0; i < info->dlpi_phnum; i++) {
-		const ElfW(Phdr) *ph = &info->dlpi_phdr[i];
+		const Elf64_Phdr *ph = &info->dlpi_phdr[i];
 
 		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
 			continue;

@@ -56,7 +56,7 @@ static int add_object(struct dl_phdr_info *info, size_t size, void *arg)
 	unsigned long shim = (unsigned long)shim_method_ret;
 	unsigned int *seen = arg, i;
 	struct object o = { .start = ~0UL };
-	const ElfW(Phdr) *ph;
+	const Elf64_Phdr *ph;
 	unsigned long start;
 
 	(void)size;

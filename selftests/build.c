@@ -16,9 +16,9 @@
 #include <signal.h>
 
 #ifdef OTHER_BUILD
-const char build_name[] = "another build";
+static const char build_name[] __attribute__((used)) = "another build";
 #else
-const char build_name[] = "build";
+static const char build_name[] __attribute__((used)) = "build";
 #endif
 
 #define STEPS 60000	/* ms for the other node to do its part */

@@ -16,7 +16,8 @@
  *   -E2BIG   the struct is longer than the kernel's and the rest is not zero
  *   -EPERM   called from another process than the one that joined
  *   -ENOTCONN the file has not joined a logical process
- *   -ESHUTDOWN the logical process has ended
+ *   -ESHUTDOWN the logical process has ended (PROCLET_IOC_OP, and waiting in
+ *            PROCLET_IOC_MEMBERS; the others say so in their results)
  *   -EINTR   a signal arrived; see each ioctl for what to do
  */
 #ifndef _UAPI_LINUX_PROCLET_H
@@ -287,7 +288,10 @@ enum proclet_op_code {
 	PROCLET_OP_CALL		= 1,
 	/* in: struct proclet_create_args, out: __u64 id. @target: node, 0: here */
 	PROCLET_OP_CREATE	= 2,
-	/* Running methods end first; new calls get -ESTALE at once. */
+	/*
+	 * New calls get -ESTALE from now on; methods that run in it go on to
+	 * their end, and the last one's end frees it.
+	 */
 	PROCLET_OP_DESTROY	= 3,
 	/* result: id of the node where the proclet is */
 	PROCLET_OP_LOCATE	= 4,
@@ -436,16 +440,20 @@ struct proclet_work {
 	__s64 result;
 };
 
-#define PROCLET_DONE_NONE	0	/* nothing; the chain is empty */
-#define PROCLET_DONE_REPLY	1	/* the innermost method returned @status, its
-					 * bytes are at PROCLET_STACK_OUT, for
-					 * tcb->caller. The segment is free again. */
-#define PROCLET_DONE_OP		2	/* the innermost thread suspended itself
-					 * (tcb->sp) and waits for @op */
-#define PROCLET_DONE_PARKED	3	/* it was parked by signal (tcb->frame) */
+/* Nothing; the chain is empty. */
+#define PROCLET_DONE_NONE	0
+/*
+ * The innermost method returned @status; its bytes are at PROCLET_STACK_OUT, for
+ * tcb->caller. The segment is free again.
+ */
+#define PROCLET_DONE_REPLY	1
+/* The innermost thread suspended itself (tcb->sp) and waits for @op. */
+#define PROCLET_DONE_OP		2
+/* It was parked by the signal (tcb->frame). */
+#define PROCLET_DONE_PARKED	3
 
-#define PROCLET_TODO_CALL	1	/* @stack is @spare; its tcb says what to run:
-					 * proclet, method, in_len, res_cap */
+/* @stack is @spare; its tcb says what to run: proclet, method, in_len, res_cap */
+#define PROCLET_TODO_CALL	1
 #define PROCLET_TODO_RESUME	2	/* go on at tcb->sp with @result */
 #define PROCLET_TODO_SIGRETURN	3	/* go on by rt_sigreturn with tcb->frame */
 #define PROCLET_TODO_EXIT	4	/* the logical process has ended */
