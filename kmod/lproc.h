@@ -418,6 +418,7 @@ void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
 /* proclets.c: proclets, home directory */
 void proclet_set_state(struct proclet *p, enum proclet_state state);
 struct proclet *proclet_here(struct lproc *lproc, u64 id);	/* lproc.lock */
+bool proclet_dead(struct lproc *lproc, u64 id);	/* lproc.lock */
 void proclet_put(struct proclet *p);
 struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk);
 void proclet_discard(struct proclet *p);	/* all of it, after ABSENT */

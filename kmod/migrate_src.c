@@ -4,6 +4,7 @@
  * migration from PREPARE to ACTIVE or back. Until COMMIT is sent everything can
  * be taken back.
  */
+#include <linux/list_sort.h>
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
@@ -384,6 +385,12 @@ static void fill_thread(struct wire_thread *wt, struct thread *t)
 	wt->sent_to = cpu_to_le32(t->sent_to);
 }
 
+static int by_address(void *priv, const struct list_head *a, const struct list_head *b)
+{
+	return list_entry(a, struct thread, entry)->seg->start >
+	       list_entry(b, struct thread, entry)->seg->start;
+}
+
 /* Expose the pages and describe them; the order is that of struct wire_blob. */
 static int mig_offer_build(struct migration *m)
 {
@@ -397,6 +404,10 @@ static int mig_offer_build(struct migration *m)
 	u64 len;
 	int err;
 
+	/* In order: the destination can see that none comes twice. */
+	spin_lock(&p->lproc->lock);
+	list_sort(NULL, &p->threads, by_address);
+	spin_unlock(&p->lproc->lock);
 	nextents = list_pages(m, p->heap, NULL);
 	list_for_each_entry(t, &p->threads, entry)
 		nextents += list_pages(m, t->seg, NULL);
@@ -521,7 +532,7 @@ static void mig_forget(struct migration *m, u32 to)
 	LIST_HEAD(threads);
 
 	/* First, so that what waits for it here finds the way. */
-	if (to)
+	if (to && !READ_ONCE(p->ended))
 		location_set(lproc, id, epoch, to, lproc->node->id);
 	spin_lock(&lproc->lock);
 	list_splice_init(&p->threads, &threads);

@@ -486,7 +486,7 @@ void op_route(struct op *op)
 	struct lproc *lproc = op->lproc;
 	u32 self = lproc->node->id, node;
 	struct proclet *p;
-	bool known;
+	bool known, dead;
 	u64 id;
 
 	if (READ_ONCE(lproc->dying)) {
@@ -515,9 +515,10 @@ void op_route(struct op *op)
 	}
 	p = proclet_here(lproc, id);
 	if (!p) {
+		dead = proclet_dead(lproc, id);
 		node = location_get(lproc, id, &known);
 		spin_unlock(&lproc->lock);
-		if (node == self) {
+		if (node == self || dead) {
 			op_fail(op, -ESTALE);
 			return;
 		}

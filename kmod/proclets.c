@@ -72,6 +72,16 @@ struct proclet *proclet_here(struct lproc *lproc, u64 id)
 	return p && p->id == id && p->state != PROCLET_ABSENT ? p : NULL;
 }
 
+/* It has been destroyed here, and is just being freed. */
+bool proclet_dead(struct lproc *lproc, u64 id)
+{
+	struct proclet *p;
+
+	lockdep_assert_held(&lproc->lock);
+	p = xa_load(&lproc->proclets, PROCLET_ID_GRANULE(id));
+	return p && p->id == id && p->state == PROCLET_ABSENT && p->drained;
+}
+
 void proclet_put(struct proclet *p)
 {
 	if (!refcount_dec_and_test(&p->ref))
@@ -136,6 +146,9 @@ void proclet_discard(struct proclet *p)
 		segment_remove(p->heap);
 	else
 		segment_put(p->heap);	/* was never published */
+	/* Home says so before we forget that it was here: nobody is sent to and fro. */
+	if (p->drained && PROCLET_ID_HOME(p->id) != lproc->node->id)
+		proclet_announce(lproc, p->id, p->epoch + 1, 0, 0);
 	xa_cmpxchg(&lproc->proclets, PROCLET_ID_GRANULE(p->id), p, NULL, GFP_KERNEL);
 	/* Under the lock nobody can find it any more: what came late moves on. */
 	spin_lock(&lproc->lock);
@@ -205,7 +218,7 @@ discard:
 /* The last thread has left a DYING proclet; it is ABSENT. */
 void proclet_free(struct proclet *p)
 {
-	u64 id = p->id, epoch = p->epoch, start = p->heap->start, size = p->heap->size;
+	u64 id = p->id, start = p->heap->start, size = p->heap->size;
 	struct lproc *lproc = p->lproc;
 
 	kref_get(&lproc->ref);
@@ -213,8 +226,6 @@ void proclet_free(struct proclet *p)
 	proclet_discard(p);
 	if (PROCLET_ID_HOME(id) == lproc->node->id)
 		heap_slot_free(lproc, start, size);
-	else
-		proclet_announce(lproc, id, epoch + 1, 0, 0);
 	lproc_put(lproc);
 }
 

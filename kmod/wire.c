@@ -336,6 +336,7 @@ const char *wire_check_blob(const void *data, u32 len, u64 proclet, u64 capacity
 		if (!i && (start != PROCLET_ID_HEAP(proclet) || limit > capacity))
 			return "heap segment";
 		if (i && (!wire_stack_ok(start) || limit != PROCLET_STACK_SIZE ||
+			  (i > 1 && start <= le64_to_cpu(segs[i - 1].start)) ||
 			  le64_to_cpu(threads[i - 1].stack) != start ||
 			  le32_to_cpu(threads[i - 1].state) > 1 ||
 			  le32_to_cpu(threads[i - 1].sent_to) > PROCLET_MAX_NODES))

@@ -297,7 +297,8 @@ struct wire_offer {
 
 /**
  * struct wire_blob - what an offered proclet consists of
- * @nsegs: wire_seg, the heap first; they follow this struct
+ * @nsegs: wire_seg, the heap first, then the threads' by ascending address;
+ *         they follow this struct
  * @nextents: wire_extent, after them: runs of pages in segment order
  * @nthreads: wire_thread, after them; one for each segment but the first
  * @ndescs: wire_desc, after them: the pages of all extents in order

@@ -16,7 +16,7 @@
 #include "xport_rdma.h"
 
 #define MR_PREALLOC		8
-#define MR_PAGES_MAX		256
+#define MR_PAGES_MAX		128	/* at 256, rxe of 6.1 looks behind its table */
 #define CHUNKS			8	/* parts of reads under way at a time */
 #define CHUNK_PAGES_MAX		64
 #define CHUNK_READS_MAX		32	/* READs in one chunk */

@@ -238,7 +238,8 @@ build_module() # TREE
 			[ -e "$TOP/$f" ] || rm -f "$f"
 		done
 	) || return
-	make -s -C "$tree/kmod" -j"$(nproc)" KDIR="$K_BUILD" >"$tree/log" 2>&1 </dev/null ||
+	# The debug kernel has KCOV for modules that ask for it.
+	make -s -C "$tree/kmod" -j"$(nproc)" KDIR="$K_BUILD" KCOV_INSTRUMENT=y >"$tree/log" 2>&1 </dev/null ||
 		{ cat "$tree/log" >&2; return 1; }
 	cp "$tree/kmod/proclet.ko" "$tree/proclet.ko.new" &&
 	mv "$tree/proclet.ko.new" "$tree/proclet.ko" && echo "$sum" >"$tree/sum"
