@@ -3,6 +3,7 @@
  * Logical processes: joining, knowing the other members, leaving. A struct
  * lproc is one member: what this node has of a logical process.
  */
+#include <linux/ctype.h>
 #include <linux/fs.h>
 #include <linux/jhash.h>
 #include <linux/mm.h>
@@ -358,6 +359,17 @@ static int lproc_add(struct lproc *lproc)
 	return err;
 }
 
+/* It appears in tables whose columns are separated by spaces. */
+static bool name_ok(const char *name)
+{
+	size_t i;
+
+	for (i = 0; i < PROCLET_NAME_MAX && name[i]; i++)
+		if (!isascii(name[i]) || !isgraph(name[i]))
+			return false;
+	return i && i < PROCLET_NAME_MAX;
+}
+
 int lproc_join(struct file *file, struct proclet_join *join)
 {
 	struct pnode *node;
@@ -369,8 +381,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 	/* Pairs with the end of this function. */
 	if (smp_load_acquire(&file->private_data))
 		return -EALREADY;
-	if (!join->name[0] ||
-	    strnlen(join->name, sizeof(join->name)) == sizeof(join->name) ||
+	if (!name_ok(join->name) ||
 	    join->ident.build_id_len > sizeof(join->ident.build_id) ||
 	    join->node > PROCLET_MAX_NODES)
 		return -EINVAL;

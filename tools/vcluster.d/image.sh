@@ -6,7 +6,7 @@
 # Modules of the guest in the order of need; a '?' marks one that a kernel may
 # lack. Built-in ones are skipped.
 GUEST_MODULES=(virtio_pci virtio_console virtio_net configfs
-	       crc32_generic '?crc32_pclmul' '?crc32c_generic' '?crc32c_intel'
+	       crc32_generic '?crc32c_generic'
 	       rdma_rxe '?siw' ib_uverbs rdma_ucm)
 
 # Host files in the base image: rdma and ip configure the device, the provider

@@ -206,7 +206,8 @@ struct proclet_ident {
  * struct proclet_join - PROCLET_IOC_JOIN: become a member
  * @size: of this struct
  * @node: id of the node on this machine; 0: the only one
- * @name: of the logical process, 0-terminated, not empty
+ * @name: of the logical process, 0-terminated, printable ASCII without spaces,
+ *        not empty
  * @run: number of this run of it: members of other runs are strangers
  * @ident: compared with that of the other members
  * @reason: out: a sentence that says why joining failed, else empty
