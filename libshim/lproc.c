@@ -283,7 +283,7 @@ PUBLIC int lproc_main_methods(const char *name, int (*fn)(int, char **), int arg
 	if (shim.fd >= 0)
 		return -EALREADY;
 	if (!name || !*name || strlen(name) >= sizeof(join.name)) {
-		shim_error("the logical process's name must have 1 to %zu bytes",
+		shim_error("the logical process's name must have 1 to %zu characters, no spaces",
 			   sizeof(join.name) - 1);
 		return -EINVAL;
 	}
