@@ -371,6 +371,8 @@ struct lproc *lproc_find(struct pnode *node, u64 key);
 void lproc_moves_put(struct lproc *lproc);	/* lproc.moves and a reference */
 void lproc_done(struct lproc *lproc);	/* what lproc_find() gave */
 void lproc_put(struct lproc *lproc);
+void lprocs_for_each(struct pnode *node, void (*fn)(struct lproc *lproc, void *arg),
+		     void *arg);
 void lproc_handle_join(struct peer *peer, const struct wire_join *m);
 void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m);
 void lproc_peer_up(struct peer *peer);
@@ -401,7 +403,6 @@ struct page *worker_page(struct lproc *lproc, u32 index);
 
 /* thread.c: thread segments */
 struct thread *thread_create(struct lproc *lproc, u64 stack);	/* not published */
-void thread_free(struct thread *t);	/* if not published */
 struct thread *thread_at(struct lproc *lproc, u64 stack);	/* lproc.lock or RCU */
 int thread_ioctl(struct lproc *lproc, struct proclet_stack *s);
 void thread_hold(struct thread *t, struct proclet *p, enum thread_state state);
@@ -485,7 +486,7 @@ int msg_send(struct pnode *node, u32 to, struct xport_msg *msg);
 int dev_init(void);
 void dev_exit(void);
 
-/* proc.c's tables of the core */
+/* tables.c */
 void lprocs_show(struct seq_file *m);
 void proclets_show(struct seq_file *m);
 void threads_show(struct seq_file *m);

@@ -350,14 +350,6 @@ int node_join(struct pnode *node, struct list_head *entry)
 	return err;
 }
 
-/* @entry is empty afterwards. */
-void node_leave(struct pnode *node, struct list_head *entry)
-{
-	spin_lock(&node->lprocs_lock);
-	list_del_init(entry);
-	spin_unlock(&node->lprocs_lock);
-}
-
 int node_charge(struct pnode *node, s64 bytes)
 {
 	s64 reserved = atomic64_read(&node->reserved);

@@ -117,7 +117,6 @@ struct pnode *node_by_id_local(u32 id);	/* for the loop transport; takes a refer
 					 */
 void nodes_for_each(void (*fn)(struct pnode *node, void *arg), void *arg);
 int node_join(struct pnode *node, struct list_head *entry);	/* -ENODEV not enabled */
-void node_leave(struct pnode *node, struct list_head *entry);
 u32 node_peers(struct pnode *node, bool up);	/* with an id; only those that are up */
 int node_charge(struct pnode *node, s64 bytes);	/* -ENOMEM over budget; negative: give back */
 

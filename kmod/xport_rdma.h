@@ -137,8 +137,8 @@ struct rdma_read {
 struct rdma_chunk {
 	struct ib_cqe cqe;	/* of the last work request */
 	struct ib_cqe err_cqe;	/* of the others, which are heard of only if they fail */
-	struct list_head list;	/* conn.chunks or conn.unposted */
-	struct rdma_read *read;
+	struct list_head list;	/* conn.chunks or conn.posted */
+	struct rdma_read *read;	/* while in conn.posted, under conn.lock */
 	struct rdma_rw_ctx rw;
 	u32 npages;
 	int status;
@@ -218,7 +218,7 @@ enum {
  * @mems: struct rdma_mem not yet unexposed
  * @reads: struct rdma_read with chunks still to be posted
  * @chunks: unused ones
- * @unposted: could not be posted, or only a part; ended when the queue is drained
+ * @posted: those under way
  */
 struct rdma_conn {
 	struct rdma_peer *p;
@@ -276,7 +276,7 @@ struct rdma_conn {
 	struct list_head mems;
 	struct list_head reads;
 	struct list_head chunks;
-	struct list_head unposted;
+	struct list_head posted;
 };
 
 /**

@@ -425,7 +425,7 @@ struct rdma_conn *conn_alloc(bool passive)
 	INIT_LIST_HEAD(&conn->mems);
 	INIT_LIST_HEAD(&conn->reads);
 	INIT_LIST_HEAD(&conn->chunks);
-	INIT_LIST_HEAD(&conn->unposted);
+	INIT_LIST_HEAD(&conn->posted);
 	return conn;
 }
 

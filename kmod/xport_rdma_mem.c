@@ -314,17 +314,26 @@ static void read_end(struct rdma_conn *conn, struct rdma_read *read)
 }
 
 /* @chunk is not in the send queue any more. */
-static void chunk_end(struct rdma_conn *conn, struct rdma_chunk *chunk)
+static void chunk_end(struct rdma_conn *conn, struct rdma_chunk *chunk, int status)
 {
-	struct rdma_read *read = chunk->read;
+	struct rdma_read *read;
 	bool over, more;
+
+	spin_lock_irq(&conn->lock);
+	read = chunk->read;
+	chunk->read = NULL;
+	if (read)
+		list_del(&chunk->list);
+	spin_unlock_irq(&conn->lock);
+	if (!read)
+		return;		/* conn_end_reads() was faster */
 
 	rdma_rw_ctx_destroy(&chunk->rw, conn->qp, conn->id->port_num, chunk->sg,
 			    chunk->npages, DMA_FROM_DEVICE);
 
 	spin_lock_irq(&conn->lock);
-	if (chunk->status && !read->status)
-		read->status = chunk->status;
+	if (status && !read->status)
+		read->status = status;
 	list_add(&chunk->list, &conn->chunks);
 	over = !--read->pending && read->posted;
 	more = conn->state == CONN_UP && !list_empty(&conn->reads);
@@ -345,7 +354,7 @@ static void chunk_done(struct ib_cq *cq, struct ib_wc *wc)
 			chunk->status = wc_to_errno(wc->status);
 		conn_wc_failed(conn, wc, "READ");
 	}
-	chunk_end(conn, chunk);
+	chunk_end(conn, chunk, chunk->status);
 }
 
 static void chunk_failed(struct ib_cq *cq, struct ib_wc *wc)
@@ -449,9 +458,9 @@ static bool reads_advance(struct rdma_conn *conn, struct rdma_read **ended)
 			read->status = ret == -EAGAIN ? -ENOMEM : ret;
 		goto posted;
 	}
+	/* Even if it cannot be posted: a part of it may have been. */
+	list_add_tail(&chunk->list, &conn->posted);
 	if (conn->state != CONN_UP || chunk_post(conn, chunk)) {
-		chunk->status = -ECONNRESET;
-		list_add(&chunk->list, &conn->unposted);
 		if (conn->state == CONN_UP)
 			conn_fail(conn, -EIO);
 		more = false;
@@ -588,15 +597,23 @@ int conn_alloc_mem(struct rdma_conn *conn)
 	return conn_alloc_chunks(conn) ?: conn_alloc_mrs(conn);
 }
 
+/*
+ * The send queue is drained, so what is in it still could not be posted, or the
+ * adapter has forgotten it (siw does).
+ */
 static void conn_end_reads(struct rdma_conn *conn)
 {
-	struct rdma_chunk *chunk, *next;
+	struct rdma_chunk *chunk;
 	struct rdma_read *read;
-	LIST_HEAD(unposted);
 
-	list_splice_init(&conn->unposted, &unposted);
-	list_for_each_entry_safe(chunk, next, &unposted, list)
-		chunk_end(conn, chunk);
+	for (;;) {
+		spin_lock_irq(&conn->lock);
+		chunk = list_first_entry_or_null(&conn->posted, struct rdma_chunk, list);
+		spin_unlock_irq(&conn->lock);
+		if (!chunk)
+			break;
+		chunk_end(conn, chunk, -ECONNRESET);
+	}
 
 	while ((read = list_first_entry_or_null(&conn->reads, struct rdma_read, list))) {
 		list_del(&read->list);

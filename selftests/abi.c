@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Misuse of every ioctl, and the protocol of one worker without the library. */
 #include "harness.h"
+#include "random.h"
 #include "raw.h"
 
 #include <ctype.h>
@@ -957,8 +958,6 @@ TEST_F(member, interrupted)
  */
 static __u64 fuzz_proclets[4];
 
-#define RANDOM (state ^= state << 13, state ^= state >> 7, state ^= state << 17, state)
-
 /* Mostly short of what blocks a thread for the rest of the test. */
 static void tame(const struct ioc *ioc, void *arg, __u64 random)
 {
@@ -980,21 +979,21 @@ static void *fuzz(void *seed)
 	__u64 words[80];
 
 	for (unsigned int i = 0; i < rounds; i++) {
-		const struct ioc *ioc = &iocs[1 + RANDOM % (ARRAY_SIZE(iocs) - 2)];
+		const struct ioc *ioc = &iocs[1 + next_random(&state) % (ARRAY_SIZE(iocs) - 2)];
 
 		for (size_t j = 0; j < ARRAY_SIZE(words); j++) {
-			switch (RANDOM % 8) {
+			switch (next_random(&state) % 8) {
 			case 0:
-				words[j] = RANDOM;
+				words[j] = next_random(&state);
 				break;
 			case 1:
-				words[j] = fuzz_proclets[RANDOM % 4];
+				words[j] = fuzz_proclets[next_random(&state) % 4];
 				break;
 			case 2:
-				words[j] = RANDOM % 8 | (RANDOM % 8) << 32;
+				words[j] = next_random(&state) & 0x700000007ULL;
 				break;
 			case 3:
-				words[j] = PROCLET_REGION_BASE + (RANDOM % (1 << 22) << 22);
+				words[j] = PROCLET_REGION_BASE + (next_random(&state) % (1 << 22) << 22);
 				break;
 			case 4:
 				words[j] = (uintptr_t)words;
@@ -1003,9 +1002,9 @@ static void *fuzz(void *seed)
 				words[j] = 0;
 			}
 		}
-		if (RANDOM % 16)
+		if (next_random(&state) % 16)
 			memcpy(words, &ioc->size, sizeof(ioc->size));
-		tame(ioc, words, RANDOM);
+		tame(ioc, words, next_random(&state));
 		raw_ioctl(rig.fd, ioc->cmd, words);
 	}
 	return NULL;

@@ -23,6 +23,8 @@
 #include <proclet.h>
 #include <kselftest.h>
 
+#include "random.h"
+
 /**
  * struct tap_test - a test
  * @name: what it proves
@@ -284,18 +286,6 @@ static inline int tap_nodes(int wanted)
 	}
 	CHECK_EQ(nodes[0], here);
 	return KSFT_PASS;
-}
-
-/* A xorshift step: the same numbers everywhere, without the C library. */
-static inline __u64 next_random(__u64 *state)
-{
-	__u64 x = *state ?: 0x9e3779b97f4a7c15ULL;
-
-	x ^= x << 13;
-	x ^= x >> 7;
-	x ^= x << 17;
-	*state = x;
-	return x;
 }
 
 static inline __u64 checksum(const void *data, size_t len)

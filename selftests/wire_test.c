@@ -11,6 +11,7 @@
 #include <kselftest.h>
 
 #include "../kmod/wire.h"
+#include "random.h"
 
 #define HEAP_GRANULE	(3u << 21)	/* the first granule of node 4's slice */
 #define ID		PROCLET_ID(HEAP_GRANULE, 7)
@@ -732,14 +733,11 @@ static void blobs(void)
 	EXPECT(check_blob(), "with one thread segment twice");
 }
 
-static __u64 random_state = 88172645463325252ULL;
+static __u64 random_state;
 
 static __u64 rnd(void)
 {
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
+	return next_random(&random_state);
 }
 
 static unsigned long rounds = 1000000;
