@@ -156,7 +156,8 @@ int proclet_locate(proclet_t p);
  * Returns 0, -EBUSY (pinned, about to move already, memory pinned by a device or
  * system call, or a thread could not be parked in time), -ENOMEM (refused by
  * the destination), -EHOSTUNREACH (no member there), -ESTALE, -ETIMEDOUT. After
- * an error it runs on where it was.
+ * an error it runs on where it was, but for -ECONNRESET: the destination was lost
+ * while it took the proclet over, and where it runs is known when it is back.
  */
 int proclet_migrate(proclet_t p, int node, unsigned int flags);
 

@@ -52,14 +52,17 @@ void lproc_moves_put(struct lproc *lproc)
 	lproc_put(lproc);
 }
 
-/* Takes a use, given back by lproc_done(): release waits for it. */
-struct lproc *lproc_find(struct pnode *node, u64 key)
+/*
+ * Takes a use, given back by lproc_done(): release waits for it. @dying: also a
+ * member that is going, for the answers that its migrations wait for.
+ */
+struct lproc *lproc_find(struct pnode *node, u64 key, bool dying)
 {
 	struct lproc *lproc, *found = NULL;
 
 	spin_lock(&node->lprocs_lock);
 	list_for_each_entry(lproc, &node->lprocs, entry) {
-		if (lproc->key == key && !lproc->dying) {
+		if (lproc->key == key && (dying || !lproc->dying)) {
 			lproc->users++;
 			found = lproc;
 			break;
@@ -87,8 +90,6 @@ void lprocs_for_each(struct pnode *node, void (*fn)(struct lproc *lproc, void *a
 
 	spin_lock(&node->lprocs_lock);
 	list_for_each_entry(lproc, &node->lprocs, entry) {
-		if (lproc->dying)
-			continue;
 		lproc->users++;	/* keeps it in the list */
 		spin_unlock(&node->lprocs_lock);
 		if (prev)
@@ -161,7 +162,7 @@ static bool ident_differs(struct lproc *lproc, const struct wire_ident *w, u32 p
 
 void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 {
-	struct lproc *lproc = lproc_find(peer->node, le64_to_cpu(m->hdr.lproc));
+	struct lproc *lproc = lproc_find(peer->node, le64_to_cpu(m->hdr.lproc), false);
 	char reason[PROCLET_REASON_MAX] = "";
 	struct wire_join_ack *ack;
 	struct xport_msg *msg;
@@ -198,7 +199,7 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 
 void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 {
-	struct lproc *lproc = lproc_find(peer->node, le64_to_cpu(m->hdr.lproc));
+	struct lproc *lproc = lproc_find(peer->node, le64_to_cpu(m->hdr.lproc), false);
 	int status = (s32)le32_to_cpu(m->status);
 
 	if (!lproc)
@@ -256,6 +257,7 @@ static void lost_peer(struct lproc *lproc, void *arg)
 	struct peer *peer = arg;
 
 	op_pulls_lost(lproc, peer->id);
+	migrate_peer_down(lproc, peer);
 	lproc_lost_member(lproc, peer->id);
 }
 

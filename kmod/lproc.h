@@ -367,7 +367,7 @@ int lproc_manage(struct lproc *lproc, struct proclet_manage *m);
 void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node);
 void lproc_leave(struct lproc *lproc);
 void lproc_release(struct lproc *lproc);
-struct lproc *lproc_find(struct pnode *node, u64 key);
+struct lproc *lproc_find(struct pnode *node, u64 key, bool dying);
 void lproc_moves_put(struct lproc *lproc);	/* lproc.moves and a reference */
 void lproc_done(struct lproc *lproc);	/* what lproc_find() gave */
 void lproc_put(struct lproc *lproc);
@@ -474,6 +474,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *m);
 void migrate_dst_lost(struct lproc *lproc, u32 node);
 void migrate_src_dying(struct proclet *p);	/* lproc.lock */
+void migrate_peer_down(struct lproc *lproc, struct peer *peer);
 void migrate_peer_up(struct lproc *lproc, struct peer *peer);
 void migrate_send(struct peer *peer, u32 type, u64 lproc, u64 proclet,
 		  u64 mig, u64 epoch, s32 status, u64 ns);

@@ -30,6 +30,7 @@ MODULE_PARM_DESC(answer_ms, "longest time to wait for the destination's answers 
 #define EV_LOST		BIT(5)
 #define EV_UP		BIT(6)	/* the peer is connected again */
 #define EV_END		BIT(7)	/* our own member goes */
+#define EV_DOWN		BIT(9)	/* the connection, not only the member, was lost */
 #define EV_DYING	BIT(8)	/* the proclet has been destroyed meanwhile */
 
 /**
@@ -135,7 +136,7 @@ void migrate_src_dying(struct proclet *p)
 		mig_event(p->mig, EV_DYING, 0);
 }
 
-void migrate_peer_up(struct lproc *lproc, struct peer *peer)
+static void peer_event(struct lproc *lproc, struct peer *peer, u32 event)
 {
 	unsigned long index;
 	struct proclet *p;
@@ -143,8 +144,18 @@ void migrate_peer_up(struct lproc *lproc, struct peer *peer)
 	spin_lock(&lproc->lock);
 	xa_for_each(&lproc->proclets, index, p)
 		if (p->mig && p->mig->peer->id == peer->id)
-			mig_event(p->mig, EV_UP, 0);
+			mig_event(p->mig, event, 0);
 	spin_unlock(&lproc->lock);
+}
+
+void migrate_peer_down(struct lproc *lproc, struct peer *peer)
+{
+	peer_event(lproc, peer, EV_DOWN);
+}
+
+void migrate_peer_up(struct lproc *lproc, struct peer *peer)
+{
+	peer_event(lproc, peer, EV_UP);
 }
 
 void migrate_send(struct peer *peer, u32 type, u64 lproc, u64 proclet, u64 mig,
@@ -686,15 +697,16 @@ static void migrate_fn(struct work_struct *work)
 	told = !m->op;		/* in doubt, and now decided */
 	op = m->op;
 	if (err) {
-		/* The destination may be reading: it answers when it no longer is. */
-		if (m->exposed && !told && err != -ESHUTDOWN &&
-		    !(READ_ONCE(m->events) & (EV_REFUSE | EV_LOST))) {
+		if (!told)
 			mig_send(m, WIRE_ABORT, err);
+		/*
+		 * The destination may be reading still, even if one of the members
+		 * has gone: it answers when it no longer is. Pages taken away from
+		 * a READ would cost the connection, and all that use it.
+		 */
+		if (m->exposed)
 			wait_event(m->wait, READ_ONCE(m->events) &
-				   (EV_REFUSE | EV_LOST | EV_END));
-		} else if (!told) {
-			mig_send(m, WIRE_ABORT, err);
-		}
+				   (EV_REFUSE | EV_READY | EV_DOWN));
 	}
 	mig_unexpose(m);
 	mig_trace(m, DONE, m->move.blackout_ns, err);

@@ -132,6 +132,21 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 	}
 }
 
+/* An answer to the source of a migration. */
+static bool for_source(const struct wire_hdr *hdr)
+{
+	switch (le16_to_cpu(hdr->type)) {
+	case WIRE_ACCEPT:
+	case WIRE_REFUSE:
+	case WIRE_READY:
+	case WIRE_ACTIVE:
+	case WIRE_STATUS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int xport_recv(struct peer *peer, const void *data, u32 len)
 {
 	const struct wire_hdr *hdr = data;
@@ -152,7 +167,7 @@ int xport_recv(struct peer *peer, const void *data, u32 len)
 		lproc_handle_join_ack(peer, data);
 		return 0;
 	}
-	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc));
+	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc), for_source(hdr));
 	if (!lproc) {
 		msg_no_member(peer, hdr);
 		return 0;

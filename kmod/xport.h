@@ -60,13 +60,15 @@ struct xport_mem {
 /**
  * struct xport_read - reading a peer's exposed pages
  * @peer: which
- * @pages: local pages, filled in order
+ * @pages: local pages, filled in order; the array stays until @done
  * @npages: number of @pages; the lengths of @descs must add up to as many
- * @descs: what the peer told us; not trusted, only lengths are checked
+ * @descs: what the peer told us; not trusted, only lengths are checked; stays
+ *         until @done
  * @ndescs: number of @descs
  * @done: called once, in process context, with 0 or -errno (-EINVAL: lengths
  *        do not fit, -ECONNRESET: connection lost, -EREMOTEIO: refused by the
- *        peer's adapter). Must not sleep for anything that needs the transport.
+ *        peer's adapter, which also ends the connection; -ENOMEM). Perhaps
+ *        before the op has returned. Must not sleep for anything that needs the transport.
  * @priv: the transport's
  */
 struct xport_read {
@@ -95,8 +97,10 @@ struct xport_read {
  *          memory, not for the network. Valid for the peer by the time it
  *          receives a message sent afterwards. -ENOTCONN, -ENOMEM.
  * @unexpose: sleeps until the peer can no longer read the pages (also when the
- *            connection is lost meanwhile). Not from a callback.
- * @read: begin a read; @rd.done is called unless it returns an error
+ *            connection is lost meanwhile). A read that the peer has not finished
+ *            fails and takes the connection along. Not from a callback.
+ * @read: begin a read; @rd.done is called unless it returns an error. May sleep
+ *        for memory.
  */
 struct xport_ops {
 	const char *name;

@@ -13,7 +13,7 @@
 
 /* Seconds; kernels with all checks on, in emulation, are slow. */
 #undef TEST_TIMEOUT_DEFAULT
-#define TEST_TIMEOUT_DEFAULT 120
+#define TEST_TIMEOUT_DEFAULT 300
 
 static inline unsigned int env_number(const char *name, unsigned int otherwise)
 {

@@ -606,7 +606,7 @@ TEST_F(region, budget)
 
 TEST_F(region, many_proclets)
 {
-	static __u64 ids[1000];
+	static __u64 ids[400];
 
 	for (size_t i = 0; i < ARRAY_SIZE(ids); i++) {
 		ids[i] = raw_proclet(self->fd, MIB << i % 4);

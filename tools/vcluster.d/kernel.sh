@@ -177,7 +177,8 @@ kernel_debug()
 	key=$({ echo "$version"; gcc -dumpfullversion; cat "$HERE/kernel/debug.config"; } |
 		sha256sum | cut -c1-12)
 	K_DIR=$CACHE/kernel-debug-$key
-	with_lock kernel-debug build_debug_kernel || die "the debug kernel does not build"
+	[ -e "$K_DIR/image" ] || with_lock "${K_DIR##*/}" build_debug_kernel ||
+		die "the debug kernel does not build"
 	K_BUILD=$K_DIR/build
 	K_RELEASE=$(build_release "$K_BUILD")
 }

@@ -301,7 +301,9 @@ enum proclet_op_code {
 	 * short). -EBUSY: pinned, already moving, memory pinned, or a thread
 	 * that could not be parked before the deadline. -ENOMEM: refused by
 	 * the destination. -EHOSTUNREACH: no member there. In each case
-	 * the proclet runs on where it was.
+	 * the proclet runs on where it was. -ECONNRESET: the destination was
+	 * lost while it took the proclet over; who has it is known when it is
+	 * back.
 	 */
 	PROCLET_OP_MIGRATE	= 5,
 	/* out: struct proclet_stats. @target: node, 0: here */
