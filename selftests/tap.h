@@ -189,6 +189,19 @@ static struct {
 	struct timespec end;
 } tap_watch = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, 0, { 0 } };
 
+static inline void tap_show(const char *path)
+{
+	char line[512];
+	FILE *f = fopen(path, "r");
+
+	if (!f)
+		return;
+	diag("%s:", path);
+	while (fgets(line, sizeof(line), f))
+		printf("#   %s", line);
+	fclose(f);
+}
+
 static inline void *tap_watchdog(void *unused)
 {
 	(void)unused;
@@ -204,6 +217,9 @@ static inline void *tap_watchdog(void *unused)
 					   &tap_watch.end) == ETIMEDOUT &&
 		    tap_watch.test && number == tap_watch.number) {
 			printf("not ok %u %s\n", number, tap_watch.test->name);
+			tap_show("/proc/proclet/lprocs");
+			tap_show("/proc/proclet/proclets");
+			tap_show("/proc/proclet/threads");
 			printf("Bail out! %s: expected to end in %u s, did not\n",
 			       tap_watch.test->name, tap_watch.test->seconds ?: TAP_SECONDS);
 			fflush(stdout);
