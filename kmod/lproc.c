@@ -249,14 +249,14 @@ void lproc_lost_member(struct lproc *lproc, u32 node)
 	location_lost(lproc, node);
 	migrate_src_lost(lproc, node);
 	migrate_dst_lost(lproc, node);
-	op_lost_node(lproc, node);
+	waiters_lost_node(lproc, node);
 }
 
 static void lost_peer(struct lproc *lproc, void *arg)
 {
 	struct peer *peer = arg;
 
-	op_pulls_lost(lproc, peer->id);
+	pulls_lost(lproc, peer->id);
 	migrate_peer_down(lproc, peer);
 	lproc_lost_member(lproc, peer->id);
 }
@@ -336,6 +336,7 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	lproc->next_gen = get_random_u32();
 	lproc->next_native = get_random_u32() >> 1;
 	INIT_LIST_HEAD(&lproc->incoming);
+	INIT_DELAYED_WORK(&lproc->waiters_work, waiters_tick);
 	INIT_LIST_HEAD(&lproc->ready);
 	INIT_LIST_HEAD(&lproc->idle);
 	return lproc;
@@ -417,6 +418,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 	}
 	if (!err) {
 		WRITE_ONCE(lproc->joining, false);
+		waiters_tick(&lproc->waiters_work.work);
 		mutex_lock(&join_lock);
 		if (file->private_data) {
 			err = -EALREADY;
@@ -591,11 +593,12 @@ void lproc_release(struct lproc *lproc)
 	lproc_leave(lproc);
 	/* Nobody finds it by name any more; who has found it before, ends now. */
 	wait_event(lproc->users_wq, !READ_ONCE(lproc->users));
+	cancel_delayed_work_sync(&lproc->waiters_work);
 	/* A message may have begun one just before. */
 	migrate_src_lost(lproc, 0);
 	migrate_dst_lost(lproc, 0);
 	wait_event(lproc->moves_wq, !atomic_read(&lproc->moves));
-	op_pulls_lost(lproc, 0);
+	pulls_lost(lproc, 0);
 	flush_workqueue(node->wq);
 	/* It was listed until now so that the node, and its queue, stay. */
 	for (;;) {

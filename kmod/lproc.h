@@ -73,6 +73,22 @@ enum thread_state {
 };
 
 /**
+ * struct waiter - what a waiting thread knows of its operation; waiter.c
+ * @sent_to: node that has it; 0: not known, or this one
+ * @since: when we last heard of it or asked for it, in jiffies
+ * @missing: nodes that have not answered yet, bit set
+ * @rounds: of questions without success
+ * @lost: there will be no reply
+ */
+struct waiter {
+	u32 sent_to;
+	unsigned long since;
+	u32 missing;
+	u8 rounds;
+	bool lost;
+};
+
+/**
  * struct thread - a thread segment, and what the kernel knows of its thread
  * @seg: its memory; the first page is its struct proclet_tcb
  * @item: in lproc.ready, when it can go on and its proclet is here
@@ -81,7 +97,7 @@ enum thread_state {
  * @seq: of the operation it waits for
  * @out: where that wants its result
  * @out_cap: and how much of it
- * @sent_to: node that has the operation; 0: not known, or this one
+ * @waiter: where that is
  * @reply: THREAD_REPLIED
  */
 struct thread {
@@ -92,7 +108,7 @@ struct thread {
 	u64 seq;
 	u64 out;
 	u64 out_cap;
-	u32 sent_to;
+	struct waiter waiter;
 	struct op *reply;
 	struct rcu_head rcu;
 };
@@ -230,7 +246,8 @@ struct op {
 /* A native thread that waits for an operation; in lproc.natives by seq. */
 struct native_wait {
 	struct completion done;
-	u32 sent_to;
+	pid_t pid;
+	struct waiter waiter;
 	struct op *reply;
 };
 
@@ -288,6 +305,8 @@ struct location {
  * @park_seq: counts that
  * @natives: struct native_wait by seq
  * @pulls: payloads that a peer is reading, by number
+ * @waiters_work: asks for operations that somebody has waited for for long
+ * @waiters_skip: whose turn it was not in the last tick
  * @stats: the kernel's part
  * @moves: migrations at work, payloads being read
  * @moves_wq: woken when the last has ended
@@ -343,6 +362,8 @@ struct lproc {
 	struct list_head incoming;
 	struct xarray dropped;
 	struct xarray pulls;
+	struct delayed_work waiters_work;
+	u32 waiters_skip;
 	struct proclet_stats stats;
 	atomic_t moves;
 	wait_queue_head_t moves_wq;
@@ -413,6 +434,8 @@ void worker_exit_all(struct lproc *lproc);
 void ready_add(struct lproc *lproc, struct work_item *item);	/* lproc.lock */
 int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked);
 bool worker_check_dying(struct proclet *p);	/* lproc.lock; true: free it now */
+u32 worker_depth(const struct worker *w);
+struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i);
 bool worker_has_stack(struct lproc *lproc, u64 stack);	/* lproc.lock */
 void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
 
@@ -436,22 +459,39 @@ void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also
 /* op.c: operations and replies on their way */
 struct op *op_alloc(struct lproc *lproc, gfp_t gfp);
 void op_free(struct op *op);
-bool token_ok(const struct proclet_token *token);
 void op_route(struct op *op);			/* takes it over */
 void op_reply(struct op *op, s64 result, const void *data, u32 len);	/* frees it */
 void op_flush(struct lproc *lproc, struct list_head *ops);	/* route them again */
 int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	      const struct proclet_token *token, struct op **opp);
 int op_native(struct lproc *lproc, struct proclet_native_op *n);
-void op_lost_node(struct lproc *lproc, u32 node);
 int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len);
 int op_recv_reply(struct lproc *lproc, struct peer *peer,
 		  const struct wire_reply *m, u32 len);
-void op_recv_pulled(struct lproc *lproc, struct peer *peer, u64 pull);
-void op_recv_call_at(struct lproc *lproc, const struct wire_call_at *m);
-void op_pulls_lost(struct lproc *lproc, u32 node);
-void op_tell_caller(struct lproc *lproc, const struct proclet_token *token,
-		    u32 node, u32 hops);
+
+/* pull.c: payloads that do not fit into a message */
+struct pull;
+int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail);
+void pull_fill(struct wire_payload *pl, u32 len, const struct op *op,
+	       const struct pull *pull);
+void pull_sent(struct pull *pull, int err);
+void pull_recv_done(struct lproc *lproc, struct peer *peer, u64 number);
+void pulls_lost(struct lproc *lproc, u32 node);
+void pulls_for_each(struct lproc *lproc,
+		    void (*fn)(const struct proclet_token *token, void *arg), void *arg);
+int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl);
+
+/* waiter.c: those who wait for replies */
+bool token_ok(const struct proclet_token *token);
+void token_from_wire(struct proclet_token *token, const struct wire_token *w);
+void token_to_wire(struct wire_token *w, const struct proclet_token *token);
+void waiter_tell(struct lproc *lproc, const struct proclet_token *token, u32 node,
+		 u32 hops);
+void waiter_recv_call_at(struct lproc *lproc, const struct wire_call_at *m);
+void waiter_recv_probe(struct lproc *lproc, struct peer *peer, const struct wire_probe *m);
+void waiter_recv_probed(struct lproc *lproc, struct peer *peer, const struct wire_probe *m);
+void waiters_lost_node(struct lproc *lproc, u32 node);
+void waiters_tick(struct work_struct *work);
 
 /* payload.c */
 int payload_alloc(struct payload *pl, u32 len);
@@ -474,6 +514,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *m);
 void migrate_dst_lost(struct lproc *lproc, u32 node);
 void migrate_src_dying(struct proclet *p);	/* lproc.lock */
+bool migrate_src_token(struct proclet *p, struct proclet_token *token);	/* lproc.lock */
 void migrate_peer_down(struct lproc *lproc, struct peer *peer);
 void migrate_peer_up(struct lproc *lproc, struct peer *peer);
 void migrate_send(struct peer *peer, u32 type, u64 lproc, u64 proclet,

@@ -350,7 +350,8 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 	t->seq = le64_to_cpu(w->seq);
 	t->out = le64_to_cpu(w->out);
 	t->out_cap = le64_to_cpu(w->out_cap);
-	t->sent_to = le32_to_cpu(w->sent_to);
+	t->waiter.sent_to = le32_to_cpu(w->sent_to);
+	t->waiter.since = jiffies;
 	t->item.proclet = in->p;
 	list_add_tail(&t->entry, &in->threads);
 	return 0;
@@ -534,11 +535,11 @@ static void in_commit(struct incoming *in)
 	proclet_announce(lproc, in->id, in->epoch, lproc->node->id, 0);
 	for (i = 0; i < n; i++)
 		if (token_ok(&callers[i]))
-			op_tell_caller(lproc, &callers[i], lproc->node->id, 0);
+			waiter_tell(lproc, &callers[i], lproc->node->id, 0);
 	kvfree(callers);
 	op_flush(lproc, &inbox);
 	/* A node that a thread waits for may have been lost while it moved. */
-	op_lost_node(lproc, 0);
+	waiters_lost_node(lproc, 0);
 	in_free(in);
 }
 

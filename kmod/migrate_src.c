@@ -38,6 +38,7 @@ MODULE_PARM_DESC(answer_ms, "longest time to wait for the destination's answers 
  * @work: migrate_fn()
  * @p: what moves; has a reference
  * @op: the request, to answer
+ * @token: whose request it is; 0: answered
  * @peer: the destination
  * @incarnation: of the destination, at the beginning
  * @id: number of the migration
@@ -59,6 +60,7 @@ struct migration {
 	struct work_struct work;
 	struct proclet *p;
 	struct op *op;
+	struct proclet_token token;
 	struct peer *peer;
 	u64 incarnation;
 	u64 id;
@@ -134,6 +136,15 @@ void migrate_src_dying(struct proclet *p)
 {
 	if (p->mig)
 		mig_event(p->mig, EV_DYING, 0);
+}
+
+/* Who waits for the migration of @p; false: nobody. */
+bool migrate_src_token(struct proclet *p, struct proclet_token *token)
+{
+	if (!p->mig || !p->mig->token.node)
+		return false;
+	*token = p->mig->token;
+	return true;
 }
 
 static void peer_event(struct lproc *lproc, struct peer *peer, u32 event)
@@ -393,7 +404,7 @@ static void fill_thread(struct wire_thread *wt, struct thread *t)
 	wt->out = cpu_to_le64(t->out);
 	wt->out_cap = cpu_to_le64(t->out_cap);
 	wt->state = cpu_to_le32(t->state == THREAD_PARKED);
-	wt->sent_to = cpu_to_le32(t->sent_to);
+	wt->sent_to = cpu_to_le32(t->waiter.sent_to);
 }
 
 static int by_address(void *priv, const struct list_head *a, const struct list_head *b)
@@ -587,6 +598,7 @@ static int mig_in_doubt(struct migration *m)
 	spin_lock(&lproc->lock);
 	proclet_set_state(p, PROCLET_INDOUBT);
 	m->events &= ~(EV_LOST | EV_STATUS);
+	memset(&m->token, 0, sizeof(m->token));
 	list_for_each_entry_safe(op, tmp, &p->inbox, entry)
 		if (!op->is_reply)
 			list_move_tail(&op->entry, &requests);
@@ -694,6 +706,8 @@ static void migrate_fn(struct work_struct *work)
 	int err;
 
 	err = mig_run(m);
+	if (err == -ENOTCONN)
+		err = -EHOSTUNREACH;	/* lost before anybody told us */
 	told = !m->op;		/* in doubt, and now decided */
 	op = m->op;
 	if (err) {
@@ -750,6 +764,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to)
 	init_waitqueue_head(&m->wait);
 	m->p = p;
 	m->op = op;
+	m->token = op->token;
 	m->id = (u64)atomic64_inc_return(&mig_ids) << 8 | lproc->node->id;
 	m->peer = peer_get(lproc->node, to);
 	if (!m->peer) {

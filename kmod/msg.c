@@ -62,6 +62,7 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 			     -ENOENT, 0);
 		break;
 	case WIRE_OP:
+	case WIRE_PROBE:
 	case WIRE_ACCEPT:
 	case WIRE_OFFER:
 	case WIRE_READY:
@@ -94,11 +95,17 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 	case WIRE_REPLY:
 		return op_recv_reply(lproc, peer, data, len);
 	case WIRE_PULLED:
-		op_recv_pulled(lproc, peer,
+		pull_recv_done(lproc, peer,
 			       le64_to_cpu(((const struct wire_pulled *)data)->pull));
 		return 0;
 	case WIRE_CALL_AT:
-		op_recv_call_at(lproc, data);
+		waiter_recv_call_at(lproc, data);
+		return 0;
+	case WIRE_PROBE:
+		waiter_recv_probe(lproc, peer, data);
+		return 0;
+	case WIRE_PROBED:
+		waiter_recv_probed(lproc, peer, data);
 		return 0;
 	case WIRE_MOVED:
 		location_set(lproc, le64_to_cpu(moved->proclet),

@@ -3,7 +3,8 @@
  * Operations and their replies on the way to where they belong. Each is one
  * struct op with one owner at a time: op_route() hands it to a proclet here, to
  * a waiting thread, or to the next node. Requests and replies are routed alike,
- * by the proclet they are for.
+ * by the proclet they are for. pull.c has payloads that do not fit into a
+ * message, waiter.c those who wait for a reply.
  */
 #include <linux/mm.h>
 #include <linux/slab.h>
@@ -73,205 +74,6 @@ void op_flush(struct lproc *lproc, struct list_head *ops)
 	}
 }
 
-/* The operation with @token is with @node now; its waiter must know. */
-void op_tell_caller(struct lproc *lproc, const struct proclet_token *token,
-		    u32 node, u32 hops)
-{
-	u32 self = lproc->node->id, to = token->node;
-	struct wire_call_at *m;
-	struct xport_msg *msg;
-	struct native_wait *w;
-	struct proclet *p;
-	struct thread *t;
-	bool known, lost;
-
-	spin_lock(&lproc->lock);
-	lost = node != self && !(lproc->members & node_bit(node));
-	if (!token->proclet && to == self) {
-		w = xa_load(&lproc->natives, token->seq);
-		if (w)
-			w->sent_to = node;
-		goto here;
-	}
-	p = token->proclet ? proclet_here(lproc, token->proclet) : NULL;
-	if (p) {
-		t = thread_at(lproc, token->stack);
-		if (t && t->state == THREAD_WAITING && t->item.proclet == p &&
-		    t->seq == token->seq)
-			t->sent_to = node;
-		goto here;
-	}
-	if (token->proclet)
-		to = location_get(lproc, token->proclet, &known);
-	spin_unlock(&lproc->lock);
-	if (to == self || hops >= WIRE_HOPS_MAX)
-		return;
-	m = msg_new(&msg, WIRE_CALL_AT, lproc->key, sizeof(*m));
-	if (!m)
-		return;
-	m->token.proclet = cpu_to_le64(token->proclet);
-	m->token.stack = cpu_to_le64(token->stack);
-	m->token.seq = cpu_to_le64(token->seq);
-	m->token.node = cpu_to_le32(token->node);
-	m->node = cpu_to_le32(node);
-	m->hops = cpu_to_le32(hops + 1);
-	msg_send(lproc->node, to, msg);
-	return;
-here:
-	spin_unlock(&lproc->lock);
-	/* Its loss was handled before the waiter knew that it waits for it. */
-	if (lost)
-		op_lost_node(lproc, 0);
-}
-
-/* May go on the wire: a token can come from the program's memory. */
-bool token_ok(const struct proclet_token *token)
-{
-	if (token->node < 1 || token->node > PROCLET_MAX_NODES)
-		return false;
-	return token->proclet ? wire_id_ok(token->proclet) && wire_stack_ok(token->stack) :
-	       !token->stack;
-}
-
-static void token_from_wire(struct proclet_token *token, const struct wire_token *w)
-{
-	token->proclet = le64_to_cpu(w->proclet);
-	token->stack = le64_to_cpu(w->stack);
-	token->seq = le64_to_cpu(w->seq);
-	token->node = le32_to_cpu(w->node);
-	token->reserved = 0;
-}
-
-static void token_to_wire(struct wire_token *w, const struct proclet_token *token)
-{
-	w->proclet = cpu_to_le64(token->proclet);
-	w->stack = cpu_to_le64(token->stack);
-	w->seq = cpu_to_le64(token->seq);
-	w->node = cpu_to_le32(token->node);
-}
-
-void op_recv_call_at(struct lproc *lproc, const struct wire_call_at *m)
-{
-	struct proclet_token token;
-
-	token_from_wire(&token, &m->token);
-	op_tell_caller(lproc, &token, le32_to_cpu(m->node), le32_to_cpu(m->hops));
-}
-
-/*
- * A payload that a peer is reading from our pages. In lproc.pulls until the
- * peer says that it is done, or is lost.
- */
-struct pull {
-	struct work_struct work;
-	refcount_t ref;		/* lproc.pulls, op_transmit() */
-	struct lproc *lproc;
-	struct peer *peer;
-	u32 number;
-	struct xport_mem mem;
-	struct payload payload;
-};
-
-static void pull_end(struct work_struct *work)
-{
-	struct pull *pull = container_of(work, struct pull, work);
-
-	pull->peer->node->ops->unexpose(&pull->mem);
-	payload_free(&pull->payload);
-	peer_put(pull->peer);
-	lproc_put(pull->lproc);
-	kfree(pull);
-}
-
-static void pull_put(struct pull *pull)
-{
-	if (refcount_dec_and_test(&pull->ref))
-		queue_work(pull->lproc->node->wq, &pull->work);	/* may sleep */
-}
-
-static int pull_begin(struct op *op, struct peer *peer, struct pull **pullp)
-{
-	struct lproc *lproc = op->lproc;
-	struct pull *pull;
-	int err;
-
-	pull = kzalloc(sizeof(*pull), GFP_KERNEL_ACCOUNT);
-	if (!pull)
-		return -ENOMEM;
-	INIT_WORK(&pull->work, pull_end);
-	refcount_set(&pull->ref, 2);
-	err = peer->node->ops->expose(peer, op->payload.pages, op->payload.npages,
-				      &pull->mem);
-	if (err)
-		goto free;
-	pull->lproc = lproc;
-	kref_get(&lproc->ref);
-	pull->peer = peer;
-	kref_get(&peer->ref);
-	pull->payload = op->payload;
-	memset(&op->payload, 0, sizeof(op->payload));
-	*pullp = pull;
-	if (pull->mem.ndescs > WIRE_DESCS_MAX)
-		err = -EMSGSIZE;
-	else
-		err = xa_alloc(&lproc->pulls, &pull->number, pull, xa_limit_32b,
-			       GFP_KERNEL_ACCOUNT);
-	if (err) {
-		pull_put(pull);
-		pull_put(pull);
-	}
-	return err;
-free:
-	kfree(pull);
-	return err;
-}
-
-void op_recv_pulled(struct lproc *lproc, struct peer *peer, u64 number)
-{
-	struct pull *pull;
-
-	if (number > U32_MAX)
-		return;
-	xa_lock(&lproc->pulls);
-	pull = xa_load(&lproc->pulls, number);
-	if (pull && pull->peer == peer)
-		__xa_erase(&lproc->pulls, number);
-	else
-		pull = NULL;
-	xa_unlock(&lproc->pulls);
-	if (pull)
-		pull_put(pull);
-}
-
-void op_pulls_lost(struct lproc *lproc, u32 node)
-{
-	unsigned long number;
-	struct pull *pull;
-
-	xa_lock(&lproc->pulls);
-	xa_for_each(&lproc->pulls, number, pull) {
-		if (node && pull->peer->id != node)
-			continue;
-		__xa_erase(&lproc->pulls, number);
-		pull_put(pull);
-	}
-	xa_unlock(&lproc->pulls);
-}
-
-static void fill_payload(struct wire_payload *pl, u32 len, struct op *op,
-			 struct pull *pull)
-{
-	pl->len = cpu_to_le32(len);
-	if (pull) {
-		pl->ndescs = cpu_to_le32(pull->mem.ndescs);
-		pl->pull = cpu_to_le64(pull->number);
-		memcpy(pl + 1, pull->mem.descs,
-		       pull->mem.ndescs * sizeof(struct wire_desc));
-	} else {
-		payload_read(&op->payload, pl + 1, len);
-	}
-}
-
 static int op_transmit(struct op *op, struct peer *peer)
 {
 	struct lproc *lproc = op->lproc;
@@ -283,10 +85,9 @@ static int op_transmit(struct op *op, struct peer *peer)
 	int err;
 
 	if (op->payload.npages) {
-		err = pull_begin(op, peer, &pull);
+		err = pull_begin(op, peer, &pull, &tail);
 		if (err)
 			return err;
-		tail = pull->mem.ndescs * sizeof(struct wire_desc);
 	}
 	if (op->is_reply) {
 		reply = msg_new(&msg, WIRE_REPLY, lproc->key, sizeof(*reply) + tail);
@@ -296,7 +97,7 @@ static int op_transmit(struct op *op, struct peer *peer)
 		reply->result = cpu_to_le64(op->result);
 		reply->hops = cpu_to_le32(op->hops);
 		reply->from = cpu_to_le32(op->from);
-		fill_payload(&reply->payload, len, op, pull);
+		pull_fill(&reply->payload, len, op, pull);
 	} else {
 		req = msg_new(&msg, WIRE_OP, lproc->key, sizeof(*req) + tail);
 		if (!req)
@@ -307,18 +108,15 @@ static int op_transmit(struct op *op, struct peer *peer)
 		token_to_wire(&req->token, &op->token);
 		req->out_cap = cpu_to_le64(op->out_cap);
 		req->hops = cpu_to_le32(op->hops);
-		fill_payload(&req->payload, len, op, pull);
+		pull_fill(&req->payload, len, op, pull);
 	}
 	err = peer->node->ops->send(peer, msg);
 	goto out;
 nomem:
 	err = -ENOMEM;
 out:
-	if (pull) {
-		if (err)
-			op_recv_pulled(lproc, peer, pull->number);
-		pull_put(pull);
-	}
+	if (pull)
+		pull_sent(pull, err);
 	return err;
 }
 
@@ -350,7 +148,7 @@ static void op_send(struct op *op, u32 node)
 		goto fail;
 	/* Before sending: the node may be lost right after. */
 	if (!op->is_reply)
-		op_tell_caller(lproc, &op->token, node, 0);
+		waiter_tell(lproc, &op->token, node, 0);
 	err = op_transmit(op, peer);
 	if (err && err != -ENOTCONN && op->is_reply && bytes) {
 		/* Rather no bytes than a caller that waits for ever. */
@@ -615,7 +413,7 @@ int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 int op_native(struct lproc *lproc, struct proclet_native_op *n)
 {
 	struct proclet_token token = { .node = lproc->node->id };
-	struct native_wait w = {};
+	struct native_wait w = { .pid = current->pid, .waiter.since = jiffies };
 	struct op *op;
 	u32 len, seq;
 	int err;
@@ -652,160 +450,6 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	return err;
 }
 
-/* Find a waiter whose operation was lost, and take over telling it. */
-static bool lost_waiter(struct lproc *lproc, u32 node, struct proclet_token *token)
-{
-	u32 alive = lproc->members | node_bit(lproc->node->id);
-	struct native_wait *w;
-	unsigned long index;
-	struct proclet *p;
-	struct thread *t;
-
-	lockdep_assert_held(&lproc->lock);
-	memset(token, 0, sizeof(*token));
-	token->node = lproc->node->id;
-	xa_for_each(&lproc->natives, index, w) {
-		if (!w->sent_to || (node ? w->sent_to != node :
-				    !!(alive & node_bit(w->sent_to))))
-			continue;
-		w->sent_to = 0;
-		token->seq = index;
-		return true;
-	}
-	xa_for_each(&lproc->proclets, index, p) {
-		list_for_each_entry(t, &p->threads, entry) {
-			if (t->state != THREAD_WAITING || !t->sent_to ||
-			    (node ? t->sent_to != node :
-			     !!(alive & node_bit(t->sent_to))))
-				continue;
-			t->sent_to = 0;
-			token->proclet = p->id;
-			token->stack = t->seg->start;
-			token->seq = t->seq;
-			return true;
-		}
-	}
-	return false;
-}
-
-/* Operations that are with @node (0: with any that is no member) have no reply. */
-void op_lost_node(struct lproc *lproc, u32 node)
-{
-	bool found;
-	struct op *op;
-
-	do {
-		op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
-		op->is_reply = true;
-		op->result = -ECONNRESET;
-		spin_lock(&lproc->lock);
-		found = lost_waiter(lproc, node, &op->token);
-		spin_unlock(&lproc->lock);
-		if (found)
-			op_route(op);
-		else
-			op_free(op);
-	} while (found);
-}
-
-/* A payload that we read from a peer's pages. */
-struct pulling {
-	struct xport_read rd;
-	struct op *op;
-	__le64 number;
-	struct xport_desc descs[];
-};
-
-/* It cannot be had: a request is answered, a reply goes on without its bytes. */
-static void op_receive_failed(struct op *op, int err)
-{
-	if (err == -ECONNRESET && !op->is_reply)
-		err = -EHOSTUNREACH;
-	if (!op->is_reply) {
-		op_reply(op, err, NULL, 0);
-		return;
-	}
-	payload_free(&op->payload);
-	op->result = err;
-	op_route(op);
-}
-
-static void pulling_done(struct xport_read *rd, int status)
-{
-	struct pulling *in = container_of(rd, struct pulling, rd);
-	struct op *op = in->op;
-	struct lproc *lproc = op->lproc;
-	struct wire_pulled *m;
-	struct xport_msg *msg;
-
-	m = msg_new(&msg, WIRE_PULLED, lproc->key, sizeof(*m));
-	if (m) {
-		m->pull = in->number;
-		msg_send(lproc->node, rd->peer->id, msg);
-	}
-	peer_put(rd->peer);
-	kfree(in);
-	kref_get(&lproc->ref);
-	if (status)
-		op_receive_failed(op, status == -ECONNRESET ? status : -EIO);
-	else
-		op_route(op);
-	lproc_moves_put(lproc);
-}
-
-/* Get the payload, then route @op. An error means: the message was bad. */
-static int op_receive(struct op *op, struct peer *peer, const struct wire_payload *pl)
-{
-	u32 len = le32_to_cpu(pl->len), n = le32_to_cpu(pl->ndescs);
-	struct lproc *lproc = op->lproc;
-	struct pulling *in;
-	int err;
-
-	op->from = peer->id;
-	err = payload_alloc(&op->payload, len);
-	if (err)
-		goto fail;
-	if (!n) {
-		payload_fill(&op->payload, pl + 1, len);
-		op_route(op);
-		return 0;
-	}
-	if (!op->payload.npages) {
-		op_free(op);
-		return -EPROTO;
-	}
-	in = kzalloc(struct_size(in, descs, n), GFP_KERNEL);
-	if (!in) {
-		err = -ENOMEM;
-		goto fail;
-	}
-	memcpy(in->descs, pl + 1, n * sizeof(in->descs[0]));
-	in->op = op;
-	in->number = pl->pull;
-	in->rd.peer = peer;
-	in->rd.pages = op->payload.pages;
-	in->rd.npages = op->payload.npages;
-	in->rd.descs = in->descs;
-	in->rd.ndescs = n;
-	in->rd.done = pulling_done;
-	kref_get(&peer->ref);
-	atomic_inc(&lproc->moves);	/* release waits for it; dropped with a ref */
-	err = peer->node->ops->read(&in->rd);
-	if (!err)
-		return 0;
-	kref_get(&lproc->ref);
-	lproc_moves_put(lproc);
-	peer_put(peer);
-	kfree(in);
-	if (err == -EINVAL) {
-		op_free(op);
-		return -EPROTO;
-	}
-fail:
-	op_receive_failed(op, err);
-	return 0;
-}
-
 int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len)
 {
 	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
@@ -816,7 +460,7 @@ int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32
 	op->out_cap = le64_to_cpu(m->out_cap);
 	op->hops = le32_to_cpu(m->hops);
 	token_from_wire(&op->token, &m->token);
-	return op_receive(op, peer, &m->payload);
+	return pull_payload(op, peer, &m->payload);
 }
 
 int op_recv_reply(struct lproc *lproc, struct peer *peer,
@@ -828,5 +472,5 @@ int op_recv_reply(struct lproc *lproc, struct peer *peer,
 	op->result = le64_to_cpu(m->result);
 	op->hops = le32_to_cpu(m->hops);
 	token_from_wire(&op->token, &m->token);
-	return op_receive(op, peer, &m->payload);
+	return pull_payload(op, peer, &m->payload);
 }

@@ -75,17 +75,21 @@ static void show_threads(struct lproc *lproc, void *arg)
 {
 	struct seq_file *m = arg;
 	unsigned long index;
+	struct native_wait *n;
 	struct proclet *p;
 	struct thread *t;
 	struct worker *w;
 	u32 d, i;
 
 	spin_lock(&lproc->lock);
+	xa_for_each(&lproc->natives, index, n)
+		seq_printf(m, "%-4u %-24s %-12s %-16s %-8s %8d %7u\n", lproc->node->id,
+			   lproc->name, "-", "-", "native", n->pid, n->waiter.sent_to);
 	xa_for_each(&lproc->proclets, index, p)
 		list_for_each_entry(t, &p->threads, entry)
 			seq_printf(m, "%-4u %-24s %012llx %016llx %-8s %8s %7u\n",
 				   lproc->node->id, lproc->name, t->seg->start, p->id,
-				   thread_names[t->state], "-", t->sent_to);
+				   thread_names[t->state], "-", t->waiter.sent_to);
 	xa_for_each(&lproc->workers, index, w) {
 		d = min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
 		for (i = 0; i < d; i++) {

@@ -43,7 +43,7 @@ void thread_hold(struct thread *t, struct proclet *p, enum thread_state state)
 	lockdep_assert_held(&p->lproc->lock);
 	t->state = state;
 	t->item.proclet = p;
-	t->sent_to = 0;
+	t->waiter = (struct waiter){ .since = jiffies };
 	list_add_tail(&t->entry, &p->threads);
 }
 

@@ -105,6 +105,18 @@ static const char *check_reply(const struct wire_reply *reply, u32 len)
 	return check_payload(&reply->payload, len - sizeof(*reply));
 }
 
+static const char *check_probe(const struct wire_probe *probe, u32 len)
+{
+	u32 n = le32_to_cpu(probe->count), i;
+
+	if (!n || n > WIRE_PROBE_MAX || len != sizeof(*probe) + n * sizeof(struct wire_token))
+		return "number of tokens";
+	for (i = 0; i < n; i++)
+		if (!token_ok(&probe->tokens[i]))
+			return "token";
+	return NULL;
+}
+
 static const char *check_join(const struct wire_join *join)
 {
 	if (!join->name[0] ||
@@ -182,6 +194,9 @@ static const char *check_body(u32 type, const void *data, u32 len)
 			return "token, node or hops";
 		return NULL;
 	}
+	case WIRE_PROBE:
+	case WIRE_PROBED:
+		return check_probe(data, len);
 	case WIRE_MOVED: {
 		const struct wire_moved *moved = data;
 
@@ -235,6 +250,10 @@ static u32 type_len(u32 type, bool *exact)
 		return sizeof(struct wire_pulled);
 	case WIRE_CALL_AT:
 		return sizeof(struct wire_call_at);
+	case WIRE_PROBE:
+	case WIRE_PROBED:
+		*exact = false;
+		return sizeof(struct wire_probe);
 	case WIRE_MOVED:
 		return sizeof(struct wire_moved);
 	case WIRE_STACK_FREE:

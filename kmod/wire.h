@@ -18,7 +18,7 @@
 #endif
 #include "../include/uapi/linux/proclet.h"
 
-#define WIRE_VERSION		1
+#define WIRE_VERSION		2
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */
 #define WIRE_PAGE_SIZE		4096
@@ -35,6 +35,8 @@ enum wire_type {
 	WIRE_REPLY,
 	WIRE_PULLED,
 	WIRE_CALL_AT,
+	WIRE_PROBE,
+	WIRE_PROBED,
 	WIRE_MOVED,
 	WIRE_STACK_FREE,
 	WIRE_PREPARE,
@@ -71,12 +73,20 @@ struct wire_desc {
 	__le32 len;
 };
 
+/**
+ * struct wire_token - who waits for an operation
+ * @proclet: whose thread does; 0: a native thread of @node's member
+ * @stack: that thread's segment; 0 with a native one
+ * @seq: its number of the operation
+ * @node: where it began to wait
+ * @held: WIRE_PROBED: 1: the sender has the operation or its reply; else 0
+ */
 struct wire_token {
 	__le64 proclet;
 	__le64 stack;
 	__le64 seq;
 	__le32 node;
-	__le32 reserved;
+	__le32 held;
 };
 
 /**
@@ -207,6 +217,23 @@ struct wire_call_at {
 	struct wire_token token;
 	__le32 node;
 	__le32 hops;
+};
+
+/* Most tokens in a struct wire_probe. */
+#define WIRE_PROBE_MAX		126
+
+/**
+ * struct wire_probe - which of these operations, or their replies, have you?
+ * @hdr: WIRE_PROBE, or the answer WIRE_PROBED with the same tokens in any order
+ * @count: number of @tokens, 1 to WIRE_PROBE_MAX
+ * @reserved: 0
+ * @tokens: of the operations
+ */
+struct wire_probe {
+	struct wire_hdr hdr;
+	__le32 count;
+	__le32 reserved;
+	struct wire_token tokens[];
 };
 
 /**

@@ -21,7 +21,7 @@
 /* How often worker_freeze() looks again, and signals who could not park. */
 #define FREEZE_POLL_NS	(200 * NSEC_PER_USEC)
 
-static u32 chain_depth(const struct worker *w)
+u32 worker_depth(const struct worker *w)
 {
 	return min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
 }
@@ -35,7 +35,7 @@ bool worker_has_stack(struct lproc *lproc, u64 stack)
 
 	lockdep_assert_held(&lproc->lock);
 	xa_for_each(&lproc->workers, index, w) {
-		d = chain_depth(w);
+		d = worker_depth(w);
 		for (i = 0; i < d; i++)
 			if (READ_ONCE(w->shared->chain[i]) == stack)
 				return true;
@@ -132,7 +132,7 @@ void worker_exit_all(struct lproc *lproc)
  * The thread at @i of a worker's chain, if the entry is what it should be.
  * The page is the program's to write: nothing there is believed.
  */
-static struct thread *chain_thread(struct lproc *lproc, const struct worker *w, u32 i)
+struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i)
 {
 	u64 stack = READ_ONCE(w->shared->chain[i]);
 	struct thread *t = stack ? thread_at(lproc, stack) : NULL;
@@ -150,7 +150,7 @@ static bool may_hold(const struct proclet *p)
 /* A thread in a local call: it now waits for a reply that comes through us. */
 static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 {
-	struct thread *t = chain_thread(lproc, w, i);
+	struct thread *t = worker_thread(lproc, w, i);
 	struct proclet_tcb *tcb;
 	struct proclet *p;
 
@@ -165,19 +165,19 @@ static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 	t->out = READ_ONCE(tcb->out);
 	t->out_cap = READ_ONCE(tcb->out_cap);
 	thread_hold(t, p, THREAD_WAITING);
-	t->sent_to = lproc->node->id;
+	t->waiter.sent_to = lproc->node->id;
 }
 
 static bool chain_has(struct lproc *lproc, struct worker *w, struct proclet *p)
 {
-	u32 d = chain_depth(w), i;
+	u32 d = worker_depth(w), i;
 	struct proclet_tcb *tcb;
 	struct thread *t;
 
 	if (w->starting == p)
 		return true;
 	for (i = 0; i < d; i++) {
-		t = chain_thread(lproc, w, i);
+		t = worker_thread(lproc, w, i);
 		tcb = t ? thread_tcb(t) : NULL;
 		if (tcb && READ_ONCE(tcb->proclet) == p->id)
 			return true;
@@ -274,7 +274,7 @@ struct report {
 static int report_prepare(struct lproc *lproc, struct worker *w,
 			  struct proclet_work *work, struct report *r)
 {
-	u32 d = chain_depth(w);
+	u32 d = worker_depth(w);
 	struct proclet_token token = { .node = lproc->node->id };
 	struct proclet_tcb __user *utcb;
 	struct proclet_tcb tcb;
@@ -330,8 +330,8 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 	u32 d, i;
 
 	spin_lock(&lproc->lock);
-	d = chain_depth(w);
-	t = d ? chain_thread(lproc, w, d - 1) : NULL;
+	d = worker_depth(w);
+	t = d ? worker_thread(lproc, w, d - 1) : NULL;
 	tcb = t && t->seg->start == r->stack ? thread_tcb(t) : NULL;
 	if (tcb)
 		p = proclet_here(lproc, READ_ONCE(tcb->proclet));
@@ -594,9 +594,9 @@ static int freeze_scan(struct proclet *p, u32 *parked)
 			busy++;
 			continue;
 		}
-		d = chain_depth(w);
+		d = worker_depth(w);
 		for (i = 0; i < d; i++) {
-			t = chain_thread(lproc, w, i);
+			t = worker_thread(lproc, w, i);
 			tcb = t ? thread_tcb(t) : NULL;
 			if (!tcb || READ_ONCE(tcb->proclet) != p->id)
 				continue;

@@ -20,6 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <linux/proclet.h>
 #include <proclet.h>
 #include <kselftest.h>
 
@@ -189,17 +190,47 @@ static struct {
 	struct timespec end;
 } tap_watch = { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, NULL, 0, { 0 } };
 
-static inline void tap_show(const char *path)
-{
-	char line[512];
-	FILE *f = fopen(path, "r");
+static const char *const tap_views[] = {
+	"/proc/proclet/lprocs", "/proc/proclet/proclets", "/proc/proclet/threads",
+};
 
-	if (!f)
-		return;
-	diag("%s:", path);
-	while (fgets(line, sizeof(line), f))
-		printf("#   %s", line);
-	fclose(f);
+/* What the module on this node knows, as text. */
+static inline ssize_t tap_look(void *root, const void *in, size_t in_len, void *out,
+			       size_t out_cap)
+{
+	size_t n = 0;
+
+	(void)root;
+	(void)in;
+	(void)in_len;
+	for (unsigned int i = 0; i < ARRAY_SIZE(tap_views); i++) {
+		FILE *f = fopen(tap_views[i], "r");
+
+		if (!f)
+			continue;
+		n += fread((char *)out + n, 1, out_cap - n, f);
+		fclose(f);
+	}
+	return n;
+}
+PROCLET_METHOD(tap_look);
+
+static inline void tap_look_everywhere(void)
+{
+	static char text[1 << 20];
+	int ids[PROCLET_MAX_NODES], n = lproc_nodes(ids, PROCLET_MAX_NODES);
+
+	for (int i = 0; i < n && i < PROCLET_MAX_NODES; i++) {
+		struct proclet_attr attr = { 1 << 20, ids[i], PROCLET_PINNED, 8 };
+		ssize_t len = -1;
+		proclet_t p;
+
+		if (!proclet_create(&p, &attr))
+			len = proclet_call(p, tap_look, NULL, 0, text, sizeof(text));
+		diag("node %d:", ids[i]);
+		printf("%.*s", (int)(len < 0 ? 0 : len), text);
+		fflush(stdout);
+	}
 }
 
 static inline void *tap_watchdog(void *unused)
@@ -217,12 +248,11 @@ static inline void *tap_watchdog(void *unused)
 					   &tap_watch.end) == ETIMEDOUT &&
 		    tap_watch.test && number == tap_watch.number) {
 			printf("not ok %u %s\n", number, tap_watch.test->name);
-			tap_show("/proc/proclet/lprocs");
-			tap_show("/proc/proclet/proclets");
-			tap_show("/proc/proclet/threads");
 			printf("Bail out! %s: expected to end in %u s, did not\n",
 			       tap_watch.test->name, tap_watch.test->seconds ?: TAP_SECONDS);
 			fflush(stdout);
+			alarm(10);	/* it may be that nothing can be called any more */
+			tap_look_everywhere();
 			_exit(KSFT_FAIL);
 		}
 	}

@@ -179,6 +179,18 @@ static void make_call_at(void)
 	m->node = htole32(2);
 }
 
+static void make_probes(__u32 type, __u32 n)
+{
+	struct wire_probe *m = begin(type, sizeof(*m) + n * sizeof(m->tokens[0]));
+
+	m->count = htole32(n);
+	for (__u32 i = 0; i < n && i < WIRE_PROBE_MAX; i++)
+		fill_token(&m->tokens[i]);
+}
+
+static void make_probe(void) { make_probes(WIRE_PROBE, 3); }
+static void make_probed(void) { make_probes(WIRE_PROBED, 3); }
+
 static void make_moved(void)
 {
 	struct wire_moved *m = begin(WIRE_MOVED, sizeof(*m));
@@ -262,6 +274,8 @@ static const struct {
 	{ "reply_descs", make_reply_descs },
 	{ "pulled", make_pulled },
 	{ "call_at", make_call_at },
+	{ "probe", make_probe },
+	{ "probed", make_probed },
 	{ "moved", make_moved },
 	{ "stack_free", make_stack_free },
 	{ "prepare", make_prepare },
@@ -505,6 +519,17 @@ static void operations(void)
 	REFUSED(make_call_at, wire_call_at, hops, 0xffffffff);
 	REFUSED(make_call_at, wire_call_at, node, 0);
 	REFUSED(make_call_at, wire_call_at, node, 33);
+	REFUSED(make_probe, wire_probe, count, 0);
+	REFUSED(make_probe, wire_probe, count, 2);
+	REFUSED(make_probe, wire_probe, count, 4);
+	REFUSED(make_probe, wire_probe, count, 0xffffffff);
+	REFUSED(make_probed, wire_probe, count, 0);
+	REFUSED(make_probe, wire_probe, tokens[2].node, 0);
+	REFUSED(make_probed, wire_probe, tokens[1].node, 33);
+	make_probes(WIRE_PROBE, WIRE_PROBE_MAX);
+	EXPECT(!check(), "of %u tokens", WIRE_PROBE_MAX);
+	make_probes(WIRE_PROBE, 0);
+	EXPECT(check(), "of no tokens");
 	REFUSED(make_moved, wire_moved, proclet, 0);
 	REFUSED(make_moved, wire_moved, node, 33);
 	REFUSED(make_stack_free, wire_stack_free, stack, 0);

@@ -1,0 +1,249 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Payloads too large for a message: the sender of an operation or a reply keeps
+ * its pages readable, and the receiver reads them before it goes on with it.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+
+#include "lproc.h"
+
+/*
+ * A payload that a peer is reading from our pages. In lproc.pulls until the
+ * peer says that it is done, or is lost.
+ */
+struct pull {
+	struct work_struct work;
+	refcount_t ref;		/* lproc.pulls, op_transmit() */
+	struct lproc *lproc;
+	struct peer *peer;
+	struct proclet_token token;
+	u32 number;
+	struct xport_mem mem;
+	struct payload payload;
+};
+
+static void pull_end(struct work_struct *work)
+{
+	struct pull *pull = container_of(work, struct pull, work);
+
+	pull->peer->node->ops->unexpose(&pull->mem);
+	payload_free(&pull->payload);
+	peer_put(pull->peer);
+	lproc_put(pull->lproc);
+	kfree(pull);
+}
+
+static void pull_put(struct pull *pull)
+{
+	if (refcount_dec_and_test(&pull->ref))
+		queue_work(pull->lproc->node->wq, &pull->work);	/* may sleep */
+}
+
+/*
+ * Have @peer read the payload of @op. *@tail: bytes that pull_fill() will add to
+ * the message. To be ended with pull_sent().
+ */
+int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail)
+{
+	struct lproc *lproc = op->lproc;
+	struct pull *pull;
+	int err;
+
+	pull = kzalloc(sizeof(*pull), GFP_KERNEL_ACCOUNT);
+	if (!pull)
+		return -ENOMEM;
+	INIT_WORK(&pull->work, pull_end);
+	refcount_set(&pull->ref, 2);
+	err = peer->node->ops->expose(peer, op->payload.pages, op->payload.npages,
+				      &pull->mem);
+	if (err)
+		goto free;
+	pull->lproc = lproc;
+	kref_get(&lproc->ref);
+	pull->peer = peer;
+	kref_get(&peer->ref);
+	pull->token = op->token;
+	pull->payload = op->payload;
+	memset(&op->payload, 0, sizeof(op->payload));
+	*pullp = pull;
+	*tail = pull->mem.ndescs * sizeof(struct wire_desc);
+	if (pull->mem.ndescs > WIRE_DESCS_MAX)
+		err = -EMSGSIZE;
+	else
+		err = xa_alloc(&lproc->pulls, &pull->number, pull, xa_limit_32b,
+			       GFP_KERNEL_ACCOUNT);
+	if (err) {
+		pull_put(pull);
+		pull_put(pull);
+	}
+	return err;
+free:
+	kfree(pull);
+	return err;
+}
+
+void pull_recv_done(struct lproc *lproc, struct peer *peer, u64 number)
+{
+	struct pull *pull;
+
+	if (number > U32_MAX)
+		return;
+	xa_lock(&lproc->pulls);
+	pull = xa_load(&lproc->pulls, number);
+	if (pull && pull->peer == peer)
+		__xa_erase(&lproc->pulls, number);
+	else
+		pull = NULL;
+	xa_unlock(&lproc->pulls);
+	if (pull)
+		pull_put(pull);
+}
+
+/* The message that tells of it is on its way, or (@err) is not. */
+void pull_sent(struct pull *pull, int err)
+{
+	if (err)
+		pull_recv_done(pull->lproc, pull->peer, pull->number);
+	pull_put(pull);
+}
+
+void pulls_lost(struct lproc *lproc, u32 node)
+{
+	unsigned long number;
+	struct pull *pull;
+
+	xa_lock(&lproc->pulls);
+	xa_for_each(&lproc->pulls, number, pull) {
+		if (node && pull->peer->id != node)
+			continue;
+		__xa_erase(&lproc->pulls, number);
+		pull_put(pull);
+	}
+	xa_unlock(&lproc->pulls);
+}
+
+/* Whose operations or replies have a payload that is still being read. */
+void pulls_for_each(struct lproc *lproc,
+		    void (*fn)(const struct proclet_token *token, void *arg), void *arg)
+{
+	unsigned long number;
+	struct pull *pull;
+
+	xa_lock(&lproc->pulls);
+	xa_for_each(&lproc->pulls, number, pull)
+		fn(&pull->token, arg);
+	xa_unlock(&lproc->pulls);
+}
+
+void pull_fill(struct wire_payload *pl, u32 len, const struct op *op,
+	       const struct pull *pull)
+{
+	pl->len = cpu_to_le32(len);
+	if (pull) {
+		pl->ndescs = cpu_to_le32(pull->mem.ndescs);
+		pl->pull = cpu_to_le64(pull->number);
+		memcpy(pl + 1, pull->mem.descs,
+		       pull->mem.ndescs * sizeof(struct wire_desc));
+	} else {
+		payload_read(&op->payload, pl + 1, len);
+	}
+}
+
+/* A payload that we read from a peer's pages. */
+struct pulling {
+	struct xport_read rd;
+	struct op *op;
+	__le64 number;
+	struct xport_desc descs[];
+};
+
+/* It cannot be had: a request is answered, a reply goes on without its bytes. */
+static void pulling_failed(struct op *op, int err)
+{
+	if (err == -ECONNRESET && !op->is_reply)
+		err = -EHOSTUNREACH;
+	if (!op->is_reply) {
+		op_reply(op, err, NULL, 0);
+		return;
+	}
+	payload_free(&op->payload);
+	op->result = err;
+	op_route(op);
+}
+
+static void pulling_done(struct xport_read *rd, int status)
+{
+	struct pulling *in = container_of(rd, struct pulling, rd);
+	struct op *op = in->op;
+	struct lproc *lproc = op->lproc;
+	struct wire_pulled *m;
+	struct xport_msg *msg;
+
+	m = msg_new(&msg, WIRE_PULLED, lproc->key, sizeof(*m));
+	if (m) {
+		m->pull = in->number;
+		msg_send(lproc->node, rd->peer->id, msg);
+	}
+	peer_put(rd->peer);
+	kfree(in);
+	kref_get(&lproc->ref);
+	if (status)
+		pulling_failed(op, status == -ECONNRESET ? status : -EIO);
+	else
+		op_route(op);
+	lproc_moves_put(lproc);
+}
+
+/* Get the payload, then route @op. An error means: the message was bad. */
+int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl)
+{
+	u32 len = le32_to_cpu(pl->len), n = le32_to_cpu(pl->ndescs);
+	struct lproc *lproc = op->lproc;
+	struct pulling *in;
+	int err;
+
+	op->from = peer->id;
+	err = payload_alloc(&op->payload, len);
+	if (err)
+		goto fail;
+	if (!n) {
+		payload_fill(&op->payload, pl + 1, len);
+		op_route(op);
+		return 0;
+	}
+	if (!op->payload.npages) {
+		op_free(op);
+		return -EPROTO;
+	}
+	in = kzalloc(struct_size(in, descs, n), GFP_KERNEL);
+	if (!in) {
+		err = -ENOMEM;
+		goto fail;
+	}
+	memcpy(in->descs, pl + 1, n * sizeof(in->descs[0]));
+	in->op = op;
+	in->number = pl->pull;
+	in->rd.peer = peer;
+	in->rd.pages = op->payload.pages;
+	in->rd.npages = op->payload.npages;
+	in->rd.descs = in->descs;
+	in->rd.ndescs = n;
+	in->rd.done = pulling_done;
+	kref_get(&peer->ref);
+	atomic_inc(&lproc->moves);	/* release waits for it; dropped with a ref */
+	err = peer->node->ops->read(&in->rd);
+	if (!err)
+		return 0;
+	kref_get(&lproc->ref);
+	lproc_moves_put(lproc);
+	peer_put(peer);
+	kfree(in);
+	if (err == -EINVAL) {
+		op_free(op);
+		return -EPROTO;
+	}
+fail:
+	pulling_failed(op, err);
+	return 0;
+}
