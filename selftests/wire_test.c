@@ -527,7 +527,7 @@ static void operations(void)
 	REFUSED(make_probe, wire_probe, tokens[2].node, 0);
 	REFUSED(make_probed, wire_probe, tokens[1].node, 33);
 	make_probes(WIRE_PROBE, WIRE_PROBE_MAX);
-	EXPECT(!check(), "of %u tokens", WIRE_PROBE_MAX);
+	EXPECT(!check(), "of %d tokens", WIRE_PROBE_MAX);
 	make_probes(WIRE_PROBE, 0);
 	EXPECT(check(), "of no tokens");
 	REFUSED(make_moved, wire_moved, proclet, 0);
