@@ -305,7 +305,7 @@ struct location {
  * @park_seq: counts that
  * @natives: struct native_wait by seq
  * @pulls: payloads that a peer is reading, by number
- * @waiters_work: asks for operations that somebody has waited for for long
+ * @waiters_work: asks for operations that have no answer for long
  * @waiters_skip: whose turn it was not in the last tick
  * @stats: the kernel's part
  * @moves: migrations at work, payloads being read
