@@ -216,7 +216,11 @@ struct wanted {
 
 static int cmp_token(const void *a, const void *b)
 {
-	return memcmp(a, b, offsetof(struct wire_token, held));
+	const struct wire_token *x = a, *y = b;
+	int ret = memcmp(x, y, offsetof(struct wire_token, node));
+
+	/* A thread may have been elsewhere when it called. */
+	return ret || x->proclet ? ret : memcmp(&x->node, &y->node, sizeof(x->node));
 }
 
 static void mark_held(const struct proclet_token *token, void *arg)
