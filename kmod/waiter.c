@@ -216,7 +216,11 @@ struct wanted {
 
 static int cmp_token(const void *a, const void *b)
 {
-	return memcmp(a, b, offsetof(struct wire_token, held));
+	const struct wire_token *x = a, *y = b;
+	int ret = memcmp(x, y, offsetof(struct wire_token, node));
+
+	/* A thread may have been elsewhere when it called. */
+	return ret || x->proclet ? ret : memcmp(&x->node, &y->node, sizeof(x->node));
 }
 
 static void mark_held(const struct proclet_token *token, void *arg)
@@ -360,6 +364,8 @@ static void gather_asking(struct lproc *lproc, struct waiter *w,
 	bool answered = !(w->missing & all);
 	struct asking *a = arg;
 
+	if (op_stays(w->code))
+		return;
 	if (!time_after_eq(jiffies, w->since + period * (answered ? 1 : PROBE_REPEAT)))
 		return;
 	if (answered && w->rounds == PROBE_ROUNDS) {
