@@ -12,6 +12,7 @@
 #include <linux/types.h>
 #include <stddef.h>
 #include <sys/types.h>
+#include <time.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -144,6 +145,26 @@ int proclet_destroy(proclet_t p);
 ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
 		     size_t in_len, void *out, size_t out_cap);
 
+/**
+ * proclet_call_timeout() - the same, but wait no longer than some time
+ * @p: the proclet
+ * @m: a registered method
+ * @in: argument bytes, copied
+ * @in_len: how many, at most 1 MiB
+ * @out: where to put result bytes
+ * @out_cap: at most so many, at most 1 MiB
+ * @rel: how long to wait, by proclet_clock_ns(); NULL: for ever
+ *
+ * Returns what proclet_call() does, or -EINVAL (@rel is not a time), -ETIMEDOUT
+ * (time is up, and the method was certainly not executed), -ECONNRESET (also: time
+ * is up, and it is or was perhaps executed). A method that has begun runs on to its
+ * end; its result is dropped. It can take up to the module's parameter cancel_ms (1 s)
+ * longer, namely when the node that has the call does not say which it is.
+ */
+ssize_t proclet_call_timeout(proclet_t p, proclet_method_t m, const void *in,
+			     size_t in_len, void *out, size_t out_cap,
+			     const struct timespec *rel);
+
 /* proclet_locate() - id of the node where the proclet is, or -ESTALE, ... */
 int proclet_locate(proclet_t p);
 
@@ -170,6 +191,27 @@ int proclet_migrate_stat(proclet_t p, int node, unsigned int flags,
 
 /* lproc_stats() - counters of the member on a node; 0: this one */
 int lproc_stats(int node, struct proclet_stats *stats);
+
+/**
+ * proclet_clock_ns() - the logical process's clock, in ns
+ *
+ * It runs like CLOCK_MONOTONIC and is the same in all members, up to the time that
+ * messages take. It does not go back for a thread, wherever that moves, nor from a
+ * call to the method that it runs, nor from there to the result. It begins anywhere;
+ * when members meet that did not know of each other, it can leap forward.
+ *
+ * For all threads; outside of a logical process it is CLOCK_MONOTONIC.
+ */
+__u64 proclet_clock_ns(void);
+
+/**
+ * proclet_sleep_until() - wait until proclet_clock_ns() has reached a value
+ * @ns: that value; what has passed already: do not wait
+ *
+ * A thread that sleeps moves with its proclet. Returns 0, never early; -ESHUTDOWN
+ * to a thread that is not in a proclet, when the logical process has ended.
+ */
+int proclet_sleep_until(__u64 ns);
 
 /*
  * In a method.

@@ -33,6 +33,7 @@ static void lproc_free(struct kref *ref)
 {
 	struct lproc *lproc = container_of(ref, struct lproc, ref);
 
+	clock_teardown(lproc);
 	if (lproc->mm)
 		mmdrop(lproc->mm);
 	node_put(lproc->node);
@@ -126,6 +127,7 @@ static void send_join(struct lproc *lproc, struct peer *peer)
 	m->run = cpu_to_le64(lproc->run);
 	memcpy(m->name, lproc->name, sizeof(m->name));
 	ident_to_wire(&m->ident, &lproc->ident);
+	clock_stamp(lproc, &m->hdr);
 	msg_send(peer->node, peer->id, msg);
 }
 
@@ -186,10 +188,13 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 		spin_unlock(&lproc->lock);
 		wake_up_all(&lproc->members_wq);
 		status = 0;
+		clock_hear(lproc, &m->hdr);
 	}
+	ack = msg_new(&msg, WIRE_JOIN_ACK, le64_to_cpu(m->hdr.lproc), sizeof(*ack));
+	if (ack && !status)
+		clock_stamp(lproc, &ack->hdr);
 	if (lproc)
 		lproc_done(lproc);
-	ack = msg_new(&msg, WIRE_JOIN_ACK, le64_to_cpu(m->hdr.lproc), sizeof(*ack));
 	if (!ack)
 		return;
 	ack->status = cpu_to_le32(status);
@@ -204,6 +209,9 @@ void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 
 	if (!lproc)
 		return;
+	/* Before the wait for it ends. */
+	if (!status)
+		clock_hear(lproc, &m->hdr);
 	spin_lock(&lproc->lock);
 	lproc->join_wait &= ~node_bit(peer->id);
 	if (!status) {
@@ -339,6 +347,7 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	INIT_DELAYED_WORK(&lproc->waiters_work, waiters_tick);
 	INIT_LIST_HEAD(&lproc->ready);
 	INIT_LIST_HEAD(&lproc->idle);
+	deadlines_init(lproc);
 	return lproc;
 }
 
@@ -397,7 +406,9 @@ int lproc_join(struct file *file, struct proclet_join *join)
 	}
 	lproc->mm = current->mm;
 	mmgrab(lproc->mm);
-	err = region_setup(lproc);
+	err = clock_setup(lproc);
+	if (!err)
+		err = region_setup(lproc);
 	if (err)
 		goto put;
 	err = lproc_add(lproc);
@@ -418,6 +429,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 	}
 	if (!err) {
 		WRITE_ONCE(lproc->joining, false);
+		clock_settle(lproc);
 		waiters_tick(&lproc->waiters_work.work);
 		mutex_lock(&join_lock);
 		if (file->private_data) {
@@ -594,6 +606,7 @@ void lproc_release(struct lproc *lproc)
 	/* Nobody finds it by name any more; who has found it before, ends now. */
 	wait_event(lproc->users_wq, !READ_ONCE(lproc->users));
 	cancel_delayed_work_sync(&lproc->waiters_work);
+	deadlines_stop(lproc);
 	/* A message may have begun one just before. */
 	migrate_src_lost(lproc, 0);
 	migrate_dst_lost(lproc, 0);

@@ -7,6 +7,7 @@
 #define _PROCLET_LPROC_H
 
 #include <linux/completion.h>
+#include <linux/hrtimer.h>
 #include <linux/kref.h>
 #include <linux/ktime.h>
 #include <linux/list.h>
@@ -16,6 +17,7 @@
 #include <linux/refcount.h>
 #include <linux/rwsem.h>
 #include <linux/spinlock.h>
+#include <linux/timerqueue.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
@@ -79,6 +81,12 @@ enum thread_state {
  * @missing: nodes that have not answered yet, bit set
  * @rounds: of questions without success
  * @lost: there will be no reply
+ * @native: it is a native thread's
+ * @cancelled: the operation's deadline has passed; @deadline is another now
+ * @code: enum proclet_op_code; 0: not known, a local call
+ * @target: of the operation; 0: it is not sent
+ * @deadline: until when to wait, by lproc_clock(); 0: for ever
+ * @timer: in lproc.deadlines, while @deadline counts; deadline.c
  */
 struct waiter {
 	u32 sent_to;
@@ -86,6 +94,12 @@ struct waiter {
 	u32 missing;
 	u8 rounds;
 	bool lost;
+	bool native;
+	bool cancelled;
+	u32 code;
+	u64 target;
+	u64 deadline;
+	struct timerqueue_node timer;
 };
 
 /**
@@ -215,7 +229,7 @@ struct payload {
 /**
  * struct op - an operation, or the reply to one (@is_reply)
  * @item: a call that waits for a worker
- * @entry: in proclet.inbox
+ * @entry: in proclet.inbox, or lproc.pulling
  * @lproc: .
  * @token: who waits for the reply
  * @code: enum proclet_op_code
@@ -225,6 +239,7 @@ struct payload {
  * @hops: times passed on
  * @from: node that it came from, or that made the reply
  * @result: of a reply
+ * @cancelled: it has been answered; to be dropped when its payload is here
  * @payload: .
  */
 struct op {
@@ -240,6 +255,7 @@ struct op {
 	u32 hops;
 	u32 from;
 	s64 result;
+	bool cancelled;
 	struct payload payload;
 };
 
@@ -247,6 +263,7 @@ struct op {
 struct native_wait {
 	struct completion done;
 	pid_t pid;
+	u32 seq;
 	struct waiter waiter;
 	struct op *reply;
 };
@@ -269,6 +286,12 @@ struct location {
  * @mm: of the member; compared, never dereferenced
  * @mapping: of the region
  * @inode: that has it
+ * @clock_page: struct proclet_clock, shared with the program
+ * @clock_lock: protects all of the clock; clock.c
+ * @clock_offset: of lproc_clock() to the machine's; read without the lock, too
+ * @clock_shift: of the program's CLOCK_MONOTONIC to the machine's
+ * @clock_settled: the program may have read it
+ * @clock_warned: somebody's clock was too far from ours
  * @ref: the file, node.lprocs, migrations, messages in work
  * @entry: in node.lprocs, under node.lprocs_lock
  * @lock: protects everything from @dying on but what says otherwise
@@ -305,6 +328,10 @@ struct location {
  * @park_seq: counts that
  * @natives: struct native_wait by seq
  * @pulls: payloads that a peer is reading, by number
+ * @pulling: operations and replies whose payload is being read
+ * @deadlines: struct waiter.timer, by time
+ * @deadlines_timer: fires for the first of them
+ * @deadlines_work: and serves those that have passed
  * @waiters_work: asks for operations that have no answer for long
  * @waiters_skip: whose turn it was not in the last tick
  * @stats: the kernel's part
@@ -320,6 +347,12 @@ struct lproc {
 	struct mm_struct *mm;
 	struct address_space *mapping;
 	struct inode *inode;
+	struct page *clock_page;
+	spinlock_t clock_lock;		/* of what is named clock_* */
+	s64 clock_offset;
+	s64 clock_shift;
+	bool clock_settled;
+	bool clock_warned;
 	struct kref ref;
 	struct list_head entry;
 
@@ -362,6 +395,10 @@ struct lproc {
 	struct list_head incoming;
 	struct xarray dropped;
 	struct xarray pulls;
+	struct list_head pulling;
+	struct timerqueue_head deadlines;
+	struct hrtimer deadlines_timer;
+	struct work_struct deadlines_work;
 	struct delayed_work waiters_work;
 	u32 waiters_skip;
 	struct proclet_stats stats;
@@ -492,6 +529,26 @@ void waiter_recv_probe(struct lproc *lproc, struct peer *peer, const struct wire
 void waiter_recv_probed(struct lproc *lproc, struct peer *peer, const struct wire_probe *m);
 void waiters_lost_node(struct lproc *lproc, u32 node);
 void waiters_tick(struct work_struct *work);
+
+/* deadline.c: and until when; waiter_*() and op_stays() under lproc.lock */
+bool op_stays(u32 code);
+void waiter_init(struct waiter *w, bool native);
+void waiter_begin(struct lproc *lproc, struct waiter *w, const struct proclet_op *uop);
+void waiter_arm(struct lproc *lproc, struct waiter *w);
+void waiter_disarm(struct lproc *lproc, struct waiter *w);
+void waiter_postpone(struct lproc *lproc, struct waiter *w);
+void cancel_recv(struct lproc *lproc, struct peer *peer, const struct wire_cancel *m);
+void deadlines_init(struct lproc *lproc);
+void deadlines_changed(struct lproc *lproc);
+void deadlines_stop(struct lproc *lproc);
+
+/* clock.c: the logical process's clock */
+int clock_setup(struct lproc *lproc);
+void clock_teardown(struct lproc *lproc);
+void clock_settle(struct lproc *lproc);
+u64 lproc_clock(struct lproc *lproc);	/* ns */
+void clock_stamp(struct lproc *lproc, struct wire_hdr *hdr);
+void clock_hear(struct lproc *lproc, const struct wire_hdr *hdr);
 
 /* payload.c */
 int payload_alloc(struct payload *pl, u32 len);

@@ -351,7 +351,10 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 	t->out = le64_to_cpu(w->out);
 	t->out_cap = le64_to_cpu(w->out_cap);
 	t->waiter.sent_to = le32_to_cpu(w->sent_to);
-	t->waiter.since = jiffies;
+	t->waiter.code = le32_to_cpu(w->op);
+	t->waiter.target = le64_to_cpu(w->target);
+	t->waiter.deadline = le64_to_cpu(w->deadline);
+	t->waiter.cancelled = le32_to_cpu(w->cancelled);
 	t->item.proclet = in->p;
 	list_add_tail(&t->entry, &in->threads);
 	return 0;
@@ -522,6 +525,8 @@ static void in_commit(struct incoming *in)
 		list_move_tail(&t->entry, &p->threads);
 		if (t->state == THREAD_PARKED)
 			ready_add(lproc, &t->item);
+		else
+			waiter_arm(lproc, &t->waiter);
 	}
 	list_splice_init(&p->inbox, &inbox);
 	lproc->stats.moved_in++;

@@ -328,8 +328,13 @@ static int mig_freeze(struct migration *m)
 		proclet_set_state(p, PROCLET_MOVING);
 	/* A reply that its thread has not seen yet goes after it. */
 	list_for_each_entry(t, &p->threads, entry) {
-		if (err || t->state != THREAD_REPLIED)
+		if (err)
 			continue;
+		/* What the list says of it holds until it goes on, there or here. */
+		waiter_disarm(lproc, &t->waiter);
+		if (t->state != THREAD_REPLIED)
+			continue;
+		waiter_postpone(lproc, &t->waiter);
 		t->state = THREAD_WAITING;
 		list_add_tail(&t->reply->entry, &p->inbox);
 		t->reply = NULL;
@@ -403,8 +408,12 @@ static void fill_thread(struct wire_thread *wt, struct thread *t)
 	wt->seq = cpu_to_le64(t->seq);
 	wt->out = cpu_to_le64(t->out);
 	wt->out_cap = cpu_to_le64(t->out_cap);
+	wt->deadline = cpu_to_le64(t->waiter.deadline);
+	wt->target = cpu_to_le64(t->waiter.target);
 	wt->state = cpu_to_le32(t->state == THREAD_PARKED);
 	wt->sent_to = cpu_to_le32(t->waiter.sent_to);
+	wt->op = cpu_to_le32(t->waiter.code);
+	wt->cancelled = cpu_to_le32(t->waiter.cancelled);
 }
 
 static int by_address(void *priv, const struct list_head *a, const struct list_head *b)
@@ -501,6 +510,7 @@ static int mig_offer_send(struct migration *m)
 	w = msg_new(&msg, WIRE_OFFER, m->p->lproc->key, sizeof(*w) + tail);
 	if (!w)
 		return -ENOMEM;
+	clock_stamp(m->p->lproc, &w->hdr);
 	w->proclet = cpu_to_le64(m->p->id);
 	w->mig = cpu_to_le64(m->id);
 	w->blob_len = cpu_to_le32(m->blob_len);
@@ -535,9 +545,12 @@ static void mig_undo(struct migration *m)
 		segment_show(t->seg);
 	spin_lock(&lproc->lock);
 	proclet_set_state(p, PROCLET_PRESENT);
-	list_for_each_entry(t, &p->threads, entry)
-		if (t->state != THREAD_WAITING)
+	list_for_each_entry(t, &p->threads, entry) {
+		if (t->state == THREAD_WAITING)
+			waiter_arm(lproc, &t->waiter);
+		else
 			ready_add(lproc, &t->item);
+	}
 	list_splice_init(&p->inbox, &inbox);
 	spin_unlock(&lproc->lock);
 	op_flush(lproc, &inbox);

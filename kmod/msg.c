@@ -63,6 +63,7 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 		break;
 	case WIRE_OP:
 	case WIRE_PROBE:
+	case WIRE_CANCEL:
 	case WIRE_ACCEPT:
 	case WIRE_OFFER:
 	case WIRE_READY:
@@ -106,6 +107,9 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 		return 0;
 	case WIRE_PROBED:
 		waiter_recv_probed(lproc, peer, data);
+		return 0;
+	case WIRE_CANCEL:
+		cancel_recv(lproc, peer, data);
 		return 0;
 	case WIRE_MOVED:
 		location_set(lproc, le64_to_cpu(moved->proclet),
@@ -179,6 +183,7 @@ int xport_recv(struct peer *peer, const void *data, u32 len)
 		msg_no_member(peer, hdr);
 		return 0;
 	}
+	clock_hear(lproc, hdr);
 	err = msg_dispatch(lproc, peer, data, len);
 	lproc_done(lproc);
 	return err == -EPROTO ? err : 0;

@@ -93,6 +93,7 @@ static int op_transmit(struct op *op, struct peer *peer)
 		reply = msg_new(&msg, WIRE_REPLY, lproc->key, sizeof(*reply) + tail);
 		if (!reply)
 			goto nomem;
+		clock_stamp(lproc, &reply->hdr);
 		token_to_wire(&reply->token, &op->token);
 		reply->result = cpu_to_le64(op->result);
 		reply->hops = cpu_to_le32(op->hops);
@@ -102,6 +103,7 @@ static int op_transmit(struct op *op, struct peer *peer)
 		req = msg_new(&msg, WIRE_OP, lproc->key, sizeof(*req) + tail);
 		if (!req)
 			goto nomem;
+		clock_stamp(lproc, &req->hdr);
 		req->op = cpu_to_le32(op->code);
 		req->method = cpu_to_le32(op->method);
 		req->target = cpu_to_le64(op->target);
@@ -214,6 +216,7 @@ static void native_reply(struct op *op)
 	spin_lock(&lproc->lock);
 	w = xa_load(&lproc->natives, op->token.seq);
 	if (w && !w->reply) {
+		waiter_disarm(lproc, &w->waiter);
 		w->reply = op;
 		complete(&w->done);
 		op = NULL;
@@ -231,6 +234,7 @@ static bool thread_reply(struct proclet *p, struct op *op)
 	if (!t || t->state != THREAD_WAITING || t->item.proclet != p ||
 	    t->seq != op->token.seq)
 		return false;
+	waiter_disarm(p->lproc, &t->waiter);
 	t->reply = op;
 	t->state = THREAD_REPLIED;
 	ready_add(p->lproc, &t->item);
@@ -289,6 +293,10 @@ void op_route(struct op *op)
 
 	if (READ_ONCE(lproc->dying)) {
 		op_free(op);
+		return;
+	}
+	if (!op->is_reply && op->code == PROCLET_OP_SLEEP) {
+		op_free(op);	/* the waiter's deadline is all of it */
 		return;
 	}
 	if (!op->is_reply && (op->code == PROCLET_OP_CREATE ||
@@ -370,6 +378,10 @@ static int op_check(const struct proclet_op *uop)
 		if (uop->target > PROCLET_MAX_NODES)
 			return -EHOSTUNREACH;
 		break;
+	case PROCLET_OP_SLEEP:
+		if (!uop->deadline || uop->target || uop->in_len || uop->out_cap)
+			return -EINVAL;
+		break;
 	default:
 		return -EINVAL;
 	}
@@ -391,6 +403,8 @@ int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	err = op_check(uop);
 	if (err)
 		return err;
+	if (uop->deadline && !op_stays(uop->op) && uop->deadline <= lproc_clock(lproc))
+		return -ETIMEDOUT;
 	op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
 	if (!op)
 		return -ENOMEM;
@@ -413,7 +427,7 @@ int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 int op_native(struct lproc *lproc, struct proclet_native_op *n)
 {
 	struct proclet_token token = { .node = lproc->node->id };
-	struct native_wait w = { .pid = current->pid, .waiter.since = jiffies };
+	struct native_wait w = { .pid = current->pid };
 	struct op *op;
 	u32 len, seq;
 	int err;
@@ -421,6 +435,7 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	if (n->reserved || n->op.seq)
 		return -EINVAL;
 	init_completion(&w.done);
+	waiter_init(&w.waiter, true);
 	if (READ_ONCE(lproc->ended))
 		return -ESHUTDOWN;
 	/* In turn: a late reply must not find the next operation. */
@@ -431,12 +446,17 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	token.seq = seq;
 	err = op_submit(lproc, &n->op, &token, &op);
 	if (!err) {
+		spin_lock(&lproc->lock);
+		w.seq = seq;
+		waiter_begin(lproc, &w.waiter, &n->op);
+		spin_unlock(&lproc->lock);
 		op_route(op);
 		/* Either lproc_end() finds us, or we find that it has been. */
 		if (!READ_ONCE(lproc->ended))
 			err = wait_for_completion_killable(&w.done);
 	}
 	spin_lock(&lproc->lock);
+	waiter_disarm(lproc, &w.waiter);
 	xa_erase(&lproc->natives, seq);
 	spin_unlock(&lproc->lock);
 	if (!w.reply)

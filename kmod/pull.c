@@ -188,7 +188,12 @@ static void pulling_done(struct xport_read *rd, int status)
 	peer_put(rd->peer);
 	kfree(in);
 	kref_get(&lproc->ref);
-	if (status)
+	spin_lock(&lproc->lock);
+	list_del_init(&op->entry);
+	spin_unlock(&lproc->lock);
+	if (op->cancelled)
+		op_free(op);
+	else if (status)
 		pulling_failed(op, status == -ECONNRESET ? status : -EIO);
 	else
 		op_route(op);
@@ -232,9 +237,15 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 	in->rd.done = pulling_done;
 	kref_get(&peer->ref);
 	atomic_inc(&lproc->moves);	/* release waits for it; dropped with a ref */
+	spin_lock(&lproc->lock);
+	list_add_tail(&op->entry, &lproc->pulling);
+	spin_unlock(&lproc->lock);
 	err = peer->node->ops->read(&in->rd);
 	if (!err)
 		return 0;
+	spin_lock(&lproc->lock);
+	list_del_init(&op->entry);
+	spin_unlock(&lproc->lock);
 	kref_get(&lproc->ref);
 	lproc_moves_put(lproc);
 	peer_put(peer);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The region: segments of address space and their pages, faults on them, the
- * presence table and the workers' pages.
+ * presence table, the workers' pages and the clock.
  */
 #include <linux/bitmap.h>
 #include <linux/fs.h>
@@ -335,6 +335,19 @@ static vm_fault_t presence_fault(struct vm_fault *vmf)
 	return table_fault(vmf, &lproc->presence, PROCLET_MMAP_PRESENCE);
 }
 
+static vm_fault_t clock_fault(struct vm_fault *vmf)
+{
+	struct lproc *lproc = vmf->vma->vm_file->private_data;
+	int err;
+
+	if (vmf->vma->vm_mm != lproc->mm)
+		return VM_FAULT_SIGSEGV;
+	err = vm_insert_page(vmf->vma, vmf->address & PAGE_MASK, lproc->clock_page);
+	if (err && err != -EBUSY)
+		return err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
+	return VM_FAULT_NOPAGE;
+}
+
 static vm_fault_t workers_fault(struct vm_fault *vmf)
 {
 	struct lproc *lproc = vmf->vma->vm_file->private_data;
@@ -382,6 +395,12 @@ static const struct vm_operations_struct workers_vm_ops = {
 	.mremap = region_mremap,
 };
 
+static const struct vm_operations_struct clock_vm_ops = {
+	.fault = clock_fault,
+	.may_split = region_may_split,
+	.mremap = region_mremap,
+};
+
 int region_mmap(struct file *file, struct vm_area_struct *vma)
 {
 	/* Pairs with lproc_join(). */
@@ -407,6 +426,11 @@ int region_mmap(struct file *file, struct vm_area_struct *vma)
 		if (size != PROCLET_MAX_WORKERS * PAGE_SIZE)
 			return -EINVAL;
 		vma->vm_ops = &workers_vm_ops;
+	} else if (off == PROCLET_MMAP_CLOCK) {
+		if (size != PAGE_SIZE || (vma->vm_flags & VM_WRITE))
+			return -EINVAL;
+		vm_flags_clear(vma, VM_MAYWRITE);
+		vma->vm_ops = &clock_vm_ops;
 	} else {
 		return -EINVAL;
 	}

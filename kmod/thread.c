@@ -23,6 +23,7 @@ struct thread *thread_create(struct lproc *lproc, u64 stack)
 	t->seg->thread = t;
 	INIT_LIST_HEAD(&t->entry);
 	INIT_LIST_HEAD(&t->item.entry);
+	waiter_init(&t->waiter, false);
 	return t;
 }
 
@@ -43,7 +44,7 @@ void thread_hold(struct thread *t, struct proclet *p, enum thread_state state)
 	lockdep_assert_held(&p->lproc->lock);
 	t->state = state;
 	t->item.proclet = p;
-	t->waiter = (struct waiter){ .since = jiffies };
+	waiter_init(&t->waiter, false);
 	list_add_tail(&t->entry, &p->threads);
 }
 

@@ -364,6 +364,8 @@ static void gather_asking(struct lproc *lproc, struct waiter *w,
 	bool answered = !(w->missing & all);
 	struct asking *a = arg;
 
+	if (op_stays(w->code))
+		return;
 	if (!time_after_eq(jiffies, w->since + period * (answered ? 1 : PROBE_REPEAT)))
 		return;
 	if (answered && w->rounds == PROBE_ROUNDS) {

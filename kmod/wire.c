@@ -28,6 +28,12 @@ static bool node_ok(u64 node)
 	return node >= 1 && node <= PROCLET_MAX_NODES;
 }
 
+/* A proclet or a node, as the operations have it. */
+static bool target_ok(u64 target)
+{
+	return node_ok(target) || wire_id_ok(target);
+}
+
 static bool token_ok(const struct wire_token *token)
 {
 	u64 proclet = le64_to_cpu(token->proclet);
@@ -117,6 +123,16 @@ static const char *check_probe(const struct wire_probe *probe, u32 len)
 	return NULL;
 }
 
+static const char *check_cancel(const struct wire_cancel *cancel)
+{
+	if (!token_ok(&cancel->token))
+		return "token";
+	if (!target_ok(le64_to_cpu(cancel->target)))
+		return "target";
+	return le32_to_cpu(cancel->hops) > WIRE_HOPS_MAX || cancel->reserved ?
+		"hops or reserved field" : NULL;
+}
+
 static const char *check_join(const struct wire_join *join)
 {
 	if (!join->name[0] ||
@@ -197,6 +213,8 @@ static const char *check_body(u32 type, const void *data, u32 len)
 	case WIRE_PROBE:
 	case WIRE_PROBED:
 		return check_probe(data, len);
+	case WIRE_CANCEL:
+		return check_cancel(data);
 	case WIRE_MOVED: {
 		const struct wire_moved *moved = data;
 
@@ -254,6 +272,8 @@ static u32 type_len(u32 type, bool *exact)
 	case WIRE_PROBED:
 		*exact = false;
 		return sizeof(struct wire_probe);
+	case WIRE_CANCEL:
+		return sizeof(struct wire_cancel);
 	case WIRE_MOVED:
 		return sizeof(struct wire_moved);
 	case WIRE_STACK_FREE:
@@ -296,6 +316,15 @@ const char *wire_check(const void *data, u32 len)
 	if (len < want || (exact && len != want))
 		return "length for its type";
 	return check_body(type, data, len);
+}
+
+static bool thread_ok(const struct wire_thread *t, u64 start)
+{
+	u64 target = le64_to_cpu(t->target);
+
+	return le64_to_cpu(t->stack) == start && le32_to_cpu(t->state) <= 1 &&
+	       le32_to_cpu(t->sent_to) <= PROCLET_MAX_NODES &&
+	       (!target || target_ok(target)) && le32_to_cpu(t->cancelled) <= 1;
 }
 
 /* Extents of one segment: ascending, not empty, below its limit. */
@@ -356,9 +385,7 @@ const char *wire_check_blob(const void *data, u32 len, u64 proclet, u64 capacity
 			return "heap segment";
 		if (i && (!wire_stack_ok(start) || limit != PROCLET_STACK_SIZE ||
 			  (i > 1 && start <= le64_to_cpu(segs[i - 1].start)) ||
-			  le64_to_cpu(threads[i - 1].stack) != start ||
-			  le32_to_cpu(threads[i - 1].state) > 1 ||
-			  le32_to_cpu(threads[i - 1].sent_to) > PROCLET_MAX_NODES))
+			  !thread_ok(&threads[i - 1], start)))
 			return "thread segment";
 		why = check_extents(exts + nextents - left, n, limit, npages);
 		if (why)

@@ -18,7 +18,7 @@
 #endif
 #include "../include/uapi/linux/proclet.h"
 
-#define WIRE_VERSION		2
+#define WIRE_VERSION		3
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */
 #define WIRE_PAGE_SIZE		4096
@@ -37,6 +37,7 @@ enum wire_type {
 	WIRE_CALL_AT,
 	WIRE_PROBE,
 	WIRE_PROBED,
+	WIRE_CANCEL,
 	WIRE_MOVED,
 	WIRE_STACK_FREE,
 	WIRE_PREPARE,
@@ -58,13 +59,19 @@ enum wire_type {
  * @reserved: 0
  * @len: bytes of the whole message
  * @lproc: which logical process (hash of its name and run)
+ * @clock: that logical process's clock when it was sent, in ns, perhaps with
+ *         WIRE_CLOCK_JOINING; 0: it does not say
  */
 struct wire_hdr {
 	__le16 type;
 	__le16 reserved;
 	__le32 len;
 	__le64 lproc;
+	__le64 clock;
 };
+
+/* The sender's program has not seen its clock yet. */
+#define WIRE_CLOCK_JOINING	(1ULL << 63)
 
 /* struct xport_desc, see there */
 struct wire_desc {
@@ -237,6 +244,26 @@ struct wire_probe {
 };
 
 /**
+ * struct wire_cancel - the caller waits no longer
+ * @hdr: .
+ * @token: of the operation
+ * @target: of the operation
+ * @hops: how often this was passed on
+ * @reserved: 0
+ *
+ * Goes after the operation. Who has it and has not begun to execute it drops it
+ * and answers it with -ETIMEDOUT. Where it should be and is not, it has perhaps
+ * been executed: -ECONNRESET.
+ */
+struct wire_cancel {
+	struct wire_hdr hdr;
+	struct wire_token token;
+	__le64 target;
+	__le32 hops;
+	__le32 reserved;
+};
+
+/**
  * struct wire_moved - where a proclet is; for its home, and as a hint to others
  * @hdr: .
  * @proclet: .
@@ -357,27 +384,36 @@ struct wire_extent {
  * @seq: of the operation it waits for
  * @out: where to put the result
  * @out_cap: most bytes of it
+ * @deadline: of the operation, by the logical process's clock; 0: none
+ * @target: of the operation; 0: not needed, for it is never sent
  * @state: 0: waits for an operation; 1: goes on by rt_sigreturn
  * @sent_to: node that has the operation; 0: not known
+ * @op: enum proclet_op_code
+ * @cancelled: 1: @deadline is that of the answer to WIRE_CANCEL; else 0
  */
 struct wire_thread {
 	__le64 stack;
 	__le64 seq;
 	__le64 out;
 	__le64 out_cap;
+	__le64 deadline;
+	__le64 target;
 	__le32 state;
 	__le32 sent_to;
+	__le32 op;
+	__le32 cancelled;
 };
 
-static_assert(sizeof(struct wire_hdr) == 16);
+static_assert(sizeof(struct wire_hdr) == 24);
 static_assert(sizeof(struct wire_token) == 32);
-static_assert(sizeof(struct wire_op) == 96);
-static_assert(sizeof(struct wire_reply) == 80);
-static_assert(sizeof(struct wire_prepare) == 72);
-static_assert(sizeof(struct wire_mig) == 56);
-static_assert(sizeof(struct wire_offer) == 40);
+static_assert(sizeof(struct wire_op) == 104);
+static_assert(sizeof(struct wire_reply) == 88);
+static_assert(sizeof(struct wire_cancel) == 72);
+static_assert(sizeof(struct wire_prepare) == 80);
+static_assert(sizeof(struct wire_mig) == 64);
+static_assert(sizeof(struct wire_offer) == 48);
 static_assert(sizeof(struct wire_seg) == 24);
-static_assert(sizeof(struct wire_thread) == 40);
+static_assert(sizeof(struct wire_thread) == 64);
 
 #define WIRE_INLINE_MAX		(WIRE_MSG_MAX - sizeof(struct wire_op))
 

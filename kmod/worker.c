@@ -350,6 +350,8 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 		t->out = work->op.out;
 		t->out_cap = work->op.out_cap;
 		thread_hold(t, p, THREAD_WAITING);
+		if (r->op)
+			waiter_begin(lproc, &t->waiter, &work->op);
 		break;
 	case PROCLET_DONE_PARKED:
 		thread_hold(t, p, THREAD_PARKED);

@@ -185,7 +185,8 @@ static __s64 call_local(struct proclet_tcb *tcb, proclet_t p, proclet_method_t m
 }
 
 static __s64 call_kernel(struct proclet_tcb *tcb, proclet_t p, __u32 method,
-			 const void *in, size_t in_len, void *out, size_t out_cap)
+			 const void *in, size_t in_len, void *out, size_t out_cap,
+			 __u64 deadline)
 {
 	struct proclet_op op = {
 		.op = PROCLET_OP_CALL,
@@ -195,9 +196,20 @@ static __s64 call_kernel(struct proclet_tcb *tcb, proclet_t p, __u32 method,
 		.in_len = in_len,
 		.out = (__u64)out,
 		.out_cap = out_cap,
+		.deadline = deadline,
 	};
 
 	return tcb ? thread_op(tcb, &op) : native_op(&op);
+}
+
+static int call_check(proclet_t p, proclet_method_t m, __u32 *method, size_t in_len,
+		      size_t out_cap)
+{
+	if (unlikely(in_len > PROCLET_PAYLOAD_MAX || out_cap > PROCLET_PAYLOAD_MAX))
+		return -EMSGSIZE;
+	if (unlikely(!proclet_valid(p)))
+		return -ESTALE;
+	return unlikely(method_index(m, method)) ? -EINVAL : 0;
 }
 
 PUBLIC ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
@@ -207,16 +219,32 @@ PUBLIC ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
 	__u32 method;
 	__s64 ret;
 
-	if (unlikely(in_len > PROCLET_PAYLOAD_MAX || out_cap > PROCLET_PAYLOAD_MAX))
-		return -EMSGSIZE;
-	if (unlikely(!proclet_valid(p)))
-		return -ESTALE;
-	if (unlikely(method_index(m, &method)))
-		return -EINVAL;
+	ret = call_check(p, m, &method, in_len, out_cap);
+	if (unlikely(ret))
+		return ret;
 	if (likely(tcb)) {
 		ret = call_local(tcb, p, m, method, in, in_len, out, out_cap);
 		if (likely(ret != CALL_AGAIN))
 			return ret;
 	}
-	return call_kernel(tcb, p, method, in, in_len, out, out_cap);
+	return call_kernel(tcb, p, method, in, in_len, out, out_cap, 0);
+}
+
+/* Through the kernel also when the callee is here: only that can end the wait. */
+PUBLIC ssize_t proclet_call_timeout(proclet_t p, proclet_method_t m, const void *in,
+				    size_t in_len, void *out, size_t out_cap,
+				    const struct timespec *rel)
+{
+	__u64 deadline;
+	__u32 method;
+	__s64 ret;
+
+	if (!rel)
+		return proclet_call(p, m, in, in_len, out, out_cap);
+	ret = call_check(p, m, &method, in_len, out_cap);
+	if (!ret)
+		ret = clock_deadline(rel, &deadline);
+	if (ret)
+		return ret;
+	return call_kernel(tcb_self(), p, method, in, in_len, out, out_cap, deadline);
 }

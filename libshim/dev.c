@@ -49,7 +49,7 @@ int dev_join(struct proclet_join *join)
 /* The areas stay mapped for the process's life. */
 int dev_map(void)
 {
-	void *region, *presence, *workers;
+	void *region, *presence, *workers, *clock;
 	int err;
 
 	region = mmap((void *)PROCLET_REGION_BASE, PROCLET_REGION_SIZE,
@@ -67,8 +67,13 @@ int dev_map(void)
 		       PROCLET_MMAP_WORKERS);
 	if (workers == MAP_FAILED)
 		goto fail;
+	clock = mmap(NULL, PROCLET_CLOCK_SIZE, PROT_READ, MAP_SHARED, shim.fd,
+		     PROCLET_MMAP_CLOCK);
+	if (clock == MAP_FAILED)
+		goto fail;
 	shim.presence = presence;
 	shim.workers = workers;
+	shim.clock = clock;
 	return 0;
 fail:
 	err = -errno;

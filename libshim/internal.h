@@ -79,6 +79,7 @@ _Static_assert(sizeof(struct proclet_worker) <= PROCLET_WORKER_SIZE, "page");
  * @node: its node's id
  * @presence: generation of the proclet that begins in a granule and is here
  * @workers: the workers' pages
+ * @clock: how its logical process's clock differs from the machine's
  * @canary: stack protector's value in lproc threads, the same in all members
  */
 struct shim {
@@ -86,6 +87,7 @@ struct shim {
 	__u32 node;
 	const __u32 *presence;
 	char *workers;
+	const struct proclet_clock *clock;
 	unsigned long canary;
 };
 extern struct shim shim;
@@ -241,6 +243,10 @@ void seg_put(struct worker *w, struct proclet_tcb *tcb, bool dirty);
 extern __thread struct proclet_worker *park_self
 	__attribute__((tls_model("initial-exec")));
 int park_init(void);
+
+/* clock.c */
+struct timespec;
+int clock_deadline(const struct timespec *rel, __u64 *deadline);	/* -EINVAL */
 
 /* call.c */
 __s64 shim_op(const struct proclet_op *op);

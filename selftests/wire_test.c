@@ -191,6 +191,15 @@ static void make_probes(__u32 type, __u32 n)
 static void make_probe(void) { make_probes(WIRE_PROBE, 3); }
 static void make_probed(void) { make_probes(WIRE_PROBED, 3); }
 
+static void make_cancel(void)
+{
+	struct wire_cancel *m = begin(WIRE_CANCEL, sizeof(*m));
+
+	fill_token(&m->token);
+	m->target = htole64(ID);
+	m->hdr.clock = htole64(1ULL << 40);
+}
+
 static void make_moved(void)
 {
 	struct wire_moved *m = begin(WIRE_MOVED, sizeof(*m));
@@ -276,6 +285,7 @@ static const struct {
 	{ "call_at", make_call_at },
 	{ "probe", make_probe },
 	{ "probed", make_probed },
+	{ "cancel", make_cancel },
 	{ "moved", make_moved },
 	{ "stack_free", make_stack_free },
 	{ "prepare", make_prepare },
@@ -480,6 +490,7 @@ static void operations(void)
 	REFUSED_TOKENS(make_op, wire_op);
 	REFUSED_TOKENS(make_reply, wire_reply);
 	REFUSED_TOKENS(make_call_at, wire_call_at);
+	REFUSED_TOKENS(make_cancel, wire_cancel);
 	make_native_op();
 	EXPECT(!check(), "of a native thread's operation");
 	REFUSED(make_native_op, wire_op, token.stack, STACK);
@@ -530,6 +541,18 @@ static void operations(void)
 	EXPECT(!check(), "of %d tokens", WIRE_PROBE_MAX);
 	make_probes(WIRE_PROBE, 0);
 	EXPECT(check(), "of no tokens");
+	ACCEPTED(make_cancel, wire_cancel, target, 32);
+	REFUSED(make_cancel, wire_cancel, target, 0);
+	REFUSED(make_cancel, wire_cancel, target, 33);
+	REFUSED(make_cancel, wire_cancel, target, ~0ULL);
+	ACCEPTED(make_cancel, wire_cancel, hops, WIRE_HOPS_MAX);
+	REFUSED(make_cancel, wire_cancel, hops, WIRE_HOPS_MAX + 1);
+	REFUSED(make_cancel, wire_cancel, reserved, 1);
+	/* Any clock: it is judged by who knows the time. */
+	ACCEPTED(make_cancel, wire_cancel, hdr.clock, 0);
+	ACCEPTED(make_cancel, wire_cancel, hdr.clock, ~0ULL);
+	/* This never leaves its node. */
+	REFUSED(make_op, wire_op, op, PROCLET_OP_SLEEP);
 	REFUSED(make_moved, wire_moved, proclet, 0);
 	REFUSED(make_moved, wire_moved, node, 33);
 	REFUSED(make_stack_free, wire_stack_free, stack, 0);
@@ -665,6 +688,7 @@ static void make_blob(void)
 		blob.seg[i + 1].nextents = htole32(1);
 		blob.thread[i].stack = blob.seg[i + 1].start;
 		blob.thread[i].state = htole32(i);
+		blob.thread[i].deadline = htole64(~0ULL);
 	}
 	for (int i = 0; i < 5; i++) {
 		blob.ext[i].first = htole32(ext[i].first);
@@ -746,6 +770,9 @@ static void blobs(void)
 	BLOB_REFUSED(thread[0].stack, STACK + PROCLET_STACK_SIZE);
 	BLOB_REFUSED(thread[0].state, 2);
 	BLOB_REFUSED(thread[0].sent_to, 33);
+	BLOB_REFUSED(thread[0].target, 33);
+	BLOB_REFUSED(thread[0].target, ~0ULL);
+	BLOB_REFUSED(thread[1].cancelled, 2);
 	BLOB_REFUSED(desc[0].len, 0);
 	BLOB_REFUSED(desc[0].len, 4095);
 	BLOB_REFUSED(desc[0].len, 41 * 4096);

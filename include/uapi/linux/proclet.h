@@ -3,7 +3,7 @@
  * Proclets for Linux: the ABI of /dev/proclet.
  *
  * A program opens /dev/proclet, joins a logical process with
- * PROCLET_IOC_JOIN, maps the three areas below from the same file, and starts
+ * PROCLET_IOC_JOIN, maps the areas below from the same file, and starts
  * workers: threads that wait for work in PROCLET_IOC_WORK. The file is then
  * the member: closing its last reference ends it.
  *
@@ -62,6 +62,8 @@
 #define PROCLET_MMAP_WORKERS	(PROCLET_MMAP_PRESENCE + (1ULL << 32))
 #define PROCLET_MAX_WORKERS	1024
 #define PROCLET_WORKER_SIZE	4096	/* bytes of one worker's page */
+#define PROCLET_MMAP_CLOCK	(PROCLET_MMAP_WORKERS + (1ULL << 32))	/* read only */
+#define PROCLET_CLOCK_SIZE	4096
 
 /**
  * struct proclet_heap - start of every heap, written by the kernel at creation
@@ -176,6 +178,19 @@ struct proclet_worker {
 	__u64 calls_local;
 	__u64 native;
 	__u64 chain[PROCLET_CHAIN_MAX];
+};
+
+/**
+ * struct proclet_clock - at PROCLET_MMAP_CLOCK: the logical process's clock
+ * @offset: it is CLOCK_MONOTONIC, as the member sees it, plus this, in ns
+ *
+ * The offset only grows while the program can see it. Members hear each other's
+ * clocks with each operation, reply and thread, so the clock does not go back for
+ * a thread, nor from a call to its callee and back, wherever they execute. Read it
+ * before CLOCK_MONOTONIC, and do not move in between.
+ */
+struct proclet_clock {
+	__s64 offset;
 };
 
 /* The signal that asks a worker to park. The library handles it. */
@@ -308,6 +323,8 @@ enum proclet_op_code {
 	PROCLET_OP_MIGRATE	= 5,
 	/* out: struct proclet_stats. @target: node, 0: here */
 	PROCLET_OP_STATS	= 6,
+	/* Result 0 when @deadline has passed, which it must have. @target: 0 */
+	PROCLET_OP_SLEEP	= 9,
 };
 
 /**
@@ -320,6 +337,12 @@ enum proclet_op_code {
  * @out: where the result goes
  * @out_cap: at most so many
  * @seq: number of the operation: the thread's tcb->seq (native threads: 0)
+ * @deadline: by the logical process's clock in ns; 0: none
+ *
+ * When the deadline passes before the result is there, the operation is cancelled.
+ * Result -ETIMEDOUT: it was certainly not executed; -ECONNRESET: perhaps executed,
+ * or still being executed, and its result will be dropped. Whoever has the operation
+ * gets cancel_ms (module parameter) to say which.
  */
 struct proclet_op {
 	__u32 op;
@@ -330,6 +353,7 @@ struct proclet_op {
 	__u64 out;
 	__u64 out_cap;
 	__u64 seq;
+	__u64 deadline;
 };
 
 /**
