@@ -156,8 +156,9 @@ int proclet_put(proclet_t p);
  *
  * All members find it, also those that join later. The root's member keeps the
  * names, 65536 at most. A name is no reference: it does not keep its proclet
- * alive, and ends with it. Only the name of a proclet that was lost with its
- * member stays until proclet_unpublish().
+ * alive. After the proclet's end nobody finds it and it can be given again, but
+ * it counts until somebody looks it up. Only the name of a proclet that was lost
+ * with its member stays until proclet_unpublish().
  *
  * Returns 0, -EEXIST (the name is taken), -EINVAL (not a name), -ESTALE (no such
  * proclet), -ENOSPC (too many names), -ENOMEM, -EHOSTUNREACH (the root's member

@@ -115,8 +115,10 @@ void memory_op(struct op *op, struct proclet *p)
 		if (!write)
 			payload_free(&op->payload);
 		op_route(op);
-	} else if (err || write) {
-		op_reply(op, err ? err : len, NULL, 0);
+	} else if (err) {
+		op_reply(op, err, NULL, 0);
+	} else if (write) {
+		op_reply(op, len, NULL, 0);
 	} else {
 		op_reply_payload(op, len);
 	}
