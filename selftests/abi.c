@@ -1097,7 +1097,7 @@ static void *fuzz(void *seed)
 				words[j] = fuzz_proclets[next_random(&state) % 4];
 				break;
 			case 2:
-				words[j] = next_random(&state) & 0x700000007ULL;
+				words[j] = next_random(&state) & 0x1f0000001fULL;
 				break;
 			case 3:
 				words[j] = PROCLET_REGION_BASE + (next_random(&state) % (1 << 22) << 22);
