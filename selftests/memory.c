@@ -280,20 +280,29 @@ static const struct {
 	{ 4093, 5 * MIB }, { 0, 5 * MIB },
 };
 
+static int one_piece(proclet_t p, size_t off, size_t len, const unsigned char *from,
+		     unsigned char *to)
+{
+	CHECK_EQ(proclet_write(p, off, from, len), len);
+	memset(to, 0xee, len + 2);
+	CHECK_EQ(proclet_read(p, off, to + 1, len), len);
+	CHECK_EQ(to[0], 0xee);
+	CHECK_EQ(to[len + 1], 0xee);
+	CHECK(!memcmp(to + 1, from, len));
+	return KSFT_PASS;
+}
+
 static int all_pieces(proclet_t p, const unsigned char *from, unsigned char *to,
 		      unsigned char *model, size_t size)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(pieces); i++) {
 		size_t off = pieces[i].off, len = pieces[i].len, at = i * 31;
+		int ret = one_piece(p, off, len, from + at, to);
 
-		diag("%zu bytes at %zu", len, off);
-		CHECK_EQ(proclet_write(p, off, from + at, len), len);
+		if (ret != KSFT_PASS)
+			diag("with %zu bytes at %zu", len, off);
+		TRY(ret);
 		memcpy(model + off, from + at, len);
-		memset(to, 0xee, len + 2);
-		CHECK_EQ(proclet_read(p, off, to + 1, len), len);
-		CHECK_EQ(to[0], 0xee);
-		CHECK_EQ(to[len + 1], 0xee);
-		CHECK(!memcmp(to + 1, from + at, len));
 	}
 	CHECK_EQ(sum_of(p, 0, size), checksum(model, size));
 	CHECK_EQ(proclet_read(p, 0, to, size), size);
