@@ -121,12 +121,64 @@ struct proclet_attr {
 int proclet_create(proclet_t *p, const struct proclet_attr *attr);
 
 /*
- * proclet_destroy() - end a proclet
+ * A proclet_t is a number. It can be copied, sent in arguments and kept in heaps,
+ * and means the same proclet on every node, wherever that moves. After the
+ * proclet's end it is never another one's: everything gets -ESTALE.
+ */
+
+/*
+ * proclet_destroy() - end a proclet, whatever references to it there are
  *
  * New calls get -ESTALE from now on. Methods that run in it go on to their end;
  * if there are none its memory is free on return. Returns 0 or -ESTALE.
  */
 int proclet_destroy(proclet_t p);
+
+/**
+ * proclet_get() - one reference more to a proclet
+ * @p: the proclet; whoever calls must have a reference or know that it lives
+ *
+ * References are counted for the whole cluster; who has them is the program's
+ * affair. A new proclet has one, its creator's. Those of a member that is lost are
+ * not given back.
+ *
+ * Returns 0, -ESTALE (no such proclet), -EOVERFLOW (2^31 - 1 references),
+ * -EHOSTUNREACH (not done), -ECONNRESET (perhaps done).
+ */
+int proclet_get(proclet_t p);
+
+/* proclet_put() - one reference less; the last one's end is proclet_destroy() */
+int proclet_put(proclet_t p);
+
+/**
+ * proclet_publish() - give a proclet a name in this logical process
+ * @name: 1 to 63 bytes, as a C string
+ * @p: the proclet; it may have several names
+ *
+ * All members find it, also those that join later. The root's member keeps the
+ * names, 65536 at most. A name is no reference: it does not keep its proclet
+ * alive. After the proclet's end nobody finds it and it can be given again, but
+ * it counts until somebody looks it up. Only the name of a proclet that was lost
+ * with its member stays until proclet_unpublish().
+ *
+ * Returns 0, -EEXIST (the name is taken), -EINVAL (not a name), -ESTALE (no such
+ * proclet), -ENOSPC (too many names), -ENOMEM, -EHOSTUNREACH (the root's member
+ * or the proclet cannot be reached; not done), -ECONNRESET (perhaps done).
+ */
+int proclet_publish(const char *name, proclet_t p);
+
+/**
+ * proclet_lookup() - find a proclet by its name
+ * @name: as published
+ * @p: out: the proclet. It can end at any time, as one found otherwise
+ *
+ * Returns 0, -ENOENT (no proclet has the name), -EINVAL, -EHOSTUNREACH,
+ * -ECONNRESET.
+ */
+int proclet_lookup(const char *name, proclet_t *p);
+
+/* proclet_unpublish() - take a name away, from whatever proclet; the same errors */
+int proclet_unpublish(const char *name);
 
 /**
  * proclet_call() - run a method in a proclet, wherever it is
@@ -181,6 +233,42 @@ int proclet_locate(proclet_t p);
  * while it took the proclet over, and where it runs is known when it is back.
  */
 int proclet_migrate(proclet_t p, int node, unsigned int flags);
+
+/**
+ * proclet_read() - copy bytes out of a proclet's heap, wherever it is
+ * @p: the proclet
+ * @off: from here on: 0 is the first byte of its root object, and what lies d bytes
+ *       behind that has offset d, so a program that knows the address of the root
+ *       object can compute offsets of pointers into the heap
+ * @buf: where to, in the caller's memory
+ * @len: how many
+ *
+ * No thread runs in the proclet for it, and it may move meanwhile. Memory that
+ * was never touched reads as zeroes, and is not allotted.
+ *
+ * Not atomic but for this: if @off is a multiple of 8, so is each 8-byte word at
+ * such an offset. Up to 1 MiB is copied before or after a migration, not partly
+ * before and partly after; more than that is copied in pieces of 1 MiB, one after
+ * the other, and after an error some of them may have been copied.
+ *
+ * Returns @len, -ESTALE (no such proclet), -ERANGE (beyond the reserved part
+ * of the heap: that of the root object and of what was allotted, in whole
+ * pages), -ENOMEM, -EHOSTUNREACH, -ECONNRESET, -EFAULT (@buf).
+ */
+ssize_t proclet_read(proclet_t p, size_t off, void *buf, size_t len);
+
+/**
+ * proclet_write() - copy bytes into a proclet's heap, wherever it is
+ * @p: the proclet
+ * @off: as above
+ * @buf: from where
+ * @len: how many
+ *
+ * As proclet_read(). Only the root object and allotted memory may be written: the
+ * allocator's own data lies in between. A piece that fails is not written at all,
+ * but for -ECONNRESET: perhaps.
+ */
+ssize_t proclet_write(proclet_t p, size_t off, const void *buf, size_t len);
 
 struct proclet_move;	/* <linux/proclet.h> */
 struct proclet_stats;

@@ -571,6 +571,7 @@ static void lproc_purge(struct lproc *lproc)
 	worker_exit_all(lproc);
 	xa_destroy(&lproc->natives);
 	xa_destroy(&lproc->dropped);
+	names_free(lproc);
 }
 
 /*

@@ -29,6 +29,7 @@
 struct file;
 struct incoming;
 struct migration;
+struct names;
 struct seq_file;
 struct vm_area_struct;
 
@@ -149,6 +150,8 @@ enum proclet_state {
  * @heap: its heap
  * @state: under lproc.lock, as all below
  * @flags: PROCLET_CREATE_*
+ * @refs: references that programs have, PROCLET_OP_GET; the last one's end
+ *        destroys it
  * @epoch: moves made
  * @capacity: bytes
  * @charged: bytes charged to the node
@@ -167,6 +170,7 @@ struct proclet {
 	struct segment *heap;
 	enum proclet_state state;
 	u32 flags;
+	u32 refs;
 	u64 epoch;
 	u64 capacity;
 	u64 charged;
@@ -236,6 +240,7 @@ struct payload {
  * @method: .
  * @target: proclet or node
  * @out_cap: most bytes of result
+ * @off: of PROCLET_OP_READ and _WRITE, from the root object on
  * @hops: times passed on
  * @from: node that it came from, or that made the reply
  * @result: of a reply
@@ -252,6 +257,7 @@ struct op {
 	u32 method;
 	u64 target;
 	u64 out_cap;
+	u64 off;
 	u32 hops;
 	u32 from;
 	s64 result;
@@ -332,6 +338,7 @@ struct location {
  * @deadlines: struct waiter.timer, by time
  * @deadlines_timer: fires for the first of them
  * @deadlines_work: and serves those that have passed
+ * @names: names of proclets, if this is where they are kept; NULL: none yet
  * @waiters_work: asks for operations that have no answer for long
  * @waiters_skip: whose turn it was not in the last tick
  * @stats: the kernel's part
@@ -399,6 +406,7 @@ struct lproc {
 	struct timerqueue_head deadlines;
 	struct hrtimer deadlines_timer;
 	struct work_struct deadlines_work;
+	struct names *names;
 	struct delayed_work waiters_work;
 	u32 waiters_skip;
 	struct proclet_stats stats;
@@ -498,6 +506,7 @@ struct op *op_alloc(struct lproc *lproc, gfp_t gfp);
 void op_free(struct op *op);
 void op_route(struct op *op);			/* takes it over */
 void op_reply(struct op *op, s64 result, const void *data, u32 len);	/* frees it */
+void op_reply_payload(struct op *op, s64 result);	/* the same, with op->payload */
 void op_flush(struct lproc *lproc, struct list_head *ops);	/* route them again */
 int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	      const struct proclet_token *token, struct op **opp);
@@ -550,11 +559,19 @@ u64 lproc_clock(struct lproc *lproc);	/* ns */
 void clock_stamp(struct lproc *lproc, struct wire_hdr *hdr);
 void clock_hear(struct lproc *lproc, const struct wire_hdr *hdr);
 
+/* names.c: names of proclets */
+void names_op(struct op *op);				/* takes it over */
+void names_free(struct lproc *lproc);
+
+/* memory.c: other proclets' heaps */
+void memory_op(struct op *op, struct proclet *p);	/* p PRESENT; takes both over */
+
 /* payload.c */
 int payload_alloc(struct payload *pl, u32 len);
 void payload_free(struct payload *pl);
 int payload_from_user(struct payload *pl, u64 addr, u32 len);
 int payload_to_user(const struct payload *pl, u64 addr, u32 len);
+void *payload_at(const struct payload *pl, u32 off, u32 *run);
 void payload_fill(struct payload *pl, const void *data, u32 len);
 void payload_read(const struct payload *pl, void *data, u32 len);
 

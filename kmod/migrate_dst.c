@@ -39,6 +39,7 @@
  * @ready: everything is here; waits for COMMIT, under lproc.lock
  * @was_ready: READY was sent
  * @nthreads: announced
+ * @refs: to the proclet, as the offer says
  * @charged: bytes for @npages, beyond the heap's, charged to the node
  */
 struct incoming {
@@ -65,6 +66,7 @@ struct incoming {
 	struct page **pages;
 	struct list_head threads;
 	u32 nthreads;
+	u32 refs;
 	u64 charged;
 	bool aborted;
 	bool busy;
@@ -479,6 +481,7 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		in->blob_len = len;
 		in->descs = descs;
 		in->blob_ndescs = n;
+		in->refs = le32_to_cpu(w->refs);
 	}
 	spin_unlock(&lproc->lock);
 	if (!in) {
@@ -517,6 +520,7 @@ static void in_commit(struct incoming *in)
 	spin_lock(&lproc->lock);
 	list_del(&in->entry);
 	p->in = NULL;
+	p->refs = in->refs;
 	proclet_set_state(p, PROCLET_PRESENT);
 	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
 		tcb = thread_tcb(t);

@@ -515,6 +515,8 @@ static int mig_offer_send(struct migration *m)
 	w->mig = cpu_to_le64(m->id);
 	w->blob_len = cpu_to_le32(m->blob_len);
 	w->ndescs = cpu_to_le32(ndescs);
+	/* What would change it waits in the inbox since the freeze. */
+	w->refs = cpu_to_le32(m->p->refs);
 	memcpy(w + 1, ndescs ? (void *)m->blob_mem.descs : m->blob, tail);
 	return m->peer->node->ops->send(m->peer, msg) ? -EHOSTUNREACH : 0;
 }

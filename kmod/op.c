@@ -38,7 +38,17 @@ void op_free(struct op *op)
 	lproc_put(lproc);
 }
 
-/* Answer @op, which becomes its own reply. */
+/* Answer @op, which becomes its own reply; its payload is the result's. */
+void op_reply_payload(struct op *op, s64 result)
+{
+	op->is_reply = true;
+	op->result = result;
+	op->hops = 0;
+	op->from = op->lproc->node->id;
+	op_route(op);
+}
+
+/* Answer it with a copy of @data. */
 void op_reply(struct op *op, s64 result, const void *data, u32 len)
 {
 	len = min_t(u64, len, op->out_cap);
@@ -49,11 +59,7 @@ void op_reply(struct op *op, s64 result, const void *data, u32 len)
 		else
 			payload_fill(&op->payload, data, len);
 	}
-	op->is_reply = true;
-	op->result = result;
-	op->hops = 0;
-	op->from = op->lproc->node->id;
-	op_route(op);
+	op_reply_payload(op, result);
 }
 
 static void op_fail(struct op *op, int err)
@@ -109,6 +115,7 @@ static int op_transmit(struct op *op, struct peer *peer)
 		req->target = cpu_to_le64(op->target);
 		token_to_wire(&req->token, &op->token);
 		req->out_cap = cpu_to_le64(op->out_cap);
+		req->off = cpu_to_le64(op->off);
 		req->hops = cpu_to_le32(op->hops);
 		pull_fill(&req->payload, len, op, pull);
 	}
@@ -198,14 +205,31 @@ static void op_create(struct op *op)
 	op_reply(op, result, &id, result ? 0 : sizeof(id));
 }
 
+/* Is its target a node? */
+static bool op_for_node(const struct op *op)
+{
+	switch (op->code) {
+	case PROCLET_OP_CREATE:
+	case PROCLET_OP_STATS:
+	case PROCLET_OP_PUBLISH:
+	case PROCLET_OP_UNPUBLISH:
+	case PROCLET_OP_LOOKUP:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static void op_at_node(struct op *op)
 {
 	if (op->target != op->lproc->node->id)
 		op_send(op, op->target);
 	else if (op->code == PROCLET_OP_CREATE)
 		op_create(op);
-	else
+	else if (op->code == PROCLET_OP_STATS)
 		op_stats(op);
+	else
+		names_op(op);
 }
 
 static void native_reply(struct op *op)
@@ -245,6 +269,7 @@ static bool thread_reply(struct proclet *p, struct op *op)
 static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->lock)
 {
 	struct lproc *lproc = p->lproc;
+	bool full;
 
 	if (op->is_reply) {
 		bool taken = thread_reply(p, op);
@@ -267,6 +292,20 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 		ready_add(lproc, &op->item);
 		spin_unlock(&lproc->lock);
 		return;
+	case PROCLET_OP_GET:
+		full = p->refs == PROCLET_REFS_MAX;
+		if (!full)
+			p->refs++;
+		spin_unlock(&lproc->lock);
+		op_reply(op, full ? -EOVERFLOW : 0, NULL, 0);
+		return;
+	case PROCLET_OP_PUT:
+		if (--p->refs) {
+			spin_unlock(&lproc->lock);
+			op_reply(op, 0, NULL, 0);
+			return;
+		}
+		fallthrough;
 	case PROCLET_OP_DESTROY:
 		proclet_set_state(p, PROCLET_DYING);
 		refcount_inc(&p->ref);
@@ -275,6 +314,12 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 		worker_drain(p);
 		proclet_put(p);
 		op_reply(op, 0, NULL, 0);
+		return;
+	case PROCLET_OP_READ:
+	case PROCLET_OP_WRITE:
+		refcount_inc(&p->ref);
+		spin_unlock(&lproc->lock);
+		memory_op(op, p);
 		return;
 	default:	/* PROCLET_OP_MIGRATE, as op_check() and wire_check() know */
 		refcount_inc(&p->ref);
@@ -299,8 +344,7 @@ void op_route(struct op *op)
 		op_free(op);	/* the waiter's deadline is all of it */
 		return;
 	}
-	if (!op->is_reply && (op->code == PROCLET_OP_CREATE ||
-			      op->code == PROCLET_OP_STATS)) {
+	if (!op->is_reply && op_for_node(op)) {
 		op_at_node(op);
 		return;
 	}
@@ -363,6 +407,30 @@ void op_route(struct op *op)
 	spin_unlock(&lproc->lock);
 }
 
+/* What wire_check() would refuse, and drop the connection for. */
+static int op_check_args(const struct proclet_op *uop)
+{
+	switch (uop->op) {
+	case PROCLET_OP_GET:
+	case PROCLET_OP_PUT:
+		return uop->in_len ? -EINVAL : 0;
+	case PROCLET_OP_PUBLISH:
+	case PROCLET_OP_UNPUBLISH:
+	case PROCLET_OP_LOOKUP:
+		return uop->in_len == sizeof(struct proclet_name) ? 0 : -EINVAL;
+	case PROCLET_OP_READ:
+		if (uop->in_len)
+			return -EINVAL;
+		return wire_range_ok(uop->in, uop->out_cap) ? 0 : -ERANGE;
+	case PROCLET_OP_WRITE:
+		if (uop->out_cap)
+			return -EINVAL;
+		return wire_range_ok(uop->out, uop->in_len) ? 0 : -ERANGE;
+	default:
+		return 0;
+	}
+}
+
 static int op_check(const struct proclet_op *uop)
 {
 	switch (uop->op) {
@@ -370,11 +438,18 @@ static int op_check(const struct proclet_op *uop)
 	case PROCLET_OP_DESTROY:
 	case PROCLET_OP_LOCATE:
 	case PROCLET_OP_MIGRATE:
+	case PROCLET_OP_GET:
+	case PROCLET_OP_PUT:
+	case PROCLET_OP_READ:
+	case PROCLET_OP_WRITE:
 		if (!wire_id_ok(uop->target))
 			return -ESTALE;
 		break;
 	case PROCLET_OP_CREATE:
 	case PROCLET_OP_STATS:
+	case PROCLET_OP_PUBLISH:
+	case PROCLET_OP_UNPUBLISH:
+	case PROCLET_OP_LOOKUP:
 		if (uop->target > PROCLET_MAX_NODES)
 			return -EHOSTUNREACH;
 		break;
@@ -390,7 +465,7 @@ static int op_check(const struct proclet_op *uop)
 	if (uop->op == PROCLET_OP_MIGRATE &&
 	    uop->in_len != sizeof(struct proclet_migrate_args))
 		return -EINVAL;
-	return 0;
+	return op_check_args(uop);
 }
 
 /* Make an op of what the program asked for. */
@@ -414,6 +489,10 @@ int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	if (!op->target)
 		op->target = lproc->node->id;
 	op->out_cap = uop->out_cap;
+	if (op->code == PROCLET_OP_READ)
+		op->off = uop->in;
+	else if (op->code == PROCLET_OP_WRITE)
+		op->off = uop->out;
 	op->token = *token;
 	err = payload_from_user(&op->payload, uop->in, uop->in_len);
 	if (err) {
@@ -478,6 +557,7 @@ int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32
 	op->method = le32_to_cpu(m->method);
 	op->target = le64_to_cpu(m->target);
 	op->out_cap = le64_to_cpu(m->out_cap);
+	op->off = le64_to_cpu(m->off);
 	op->hops = le32_to_cpu(m->hops);
 	token_from_wire(&op->token, &m->token);
 	return pull_payload(op, peer, &m->payload);

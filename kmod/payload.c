@@ -50,7 +50,7 @@ void payload_free(struct payload *pl)
 }
 
 /* Address of byte @off, and how many are there from it on. */
-static void *payload_at(const struct payload *pl, u32 off, u32 *run)
+void *payload_at(const struct payload *pl, u32 off, u32 *run)
 {
 	if (!pl->npages) {
 		*run = pl->len - off;

@@ -191,6 +191,7 @@ s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, 
 		return PTR_ERR(p);
 	}
 	p->flags = args->flags;
+	p->refs = 1;
 	page = segment_page(p->heap, 0, GFP_KERNEL_ACCOUNT);
 	if (!page) {
 		err = -ENOMEM;

@@ -23,6 +23,13 @@ int wire_stack_ok(u64 stack)
 	       off % PROCLET_SLICE_SIZE >= PROCLET_STACKS_OFF;
 }
 
+int wire_range_ok(u64 off, u64 len)
+{
+	u64 max = PROCLET_CAPACITY_MAX - PROCLET_ROOT_OFF;
+
+	return off <= max && len <= max - off;
+}
+
 static bool node_ok(u64 node)
 {
 	return node >= 1 && node <= PROCLET_MAX_NODES;
@@ -71,9 +78,40 @@ static const char *check_payload(const struct wire_payload *pl, u32 rest)
 	return NULL;
 }
 
+/* What an operation's arguments and results can be by their length. */
+static const char *check_args(const struct wire_op *op)
+{
+	u64 in = le32_to_cpu(op->payload.len), out = le64_to_cpu(op->out_cap);
+	u64 off = le64_to_cpu(op->off);
+
+	switch (le32_to_cpu(op->op)) {
+	case PROCLET_OP_READ:
+		if (in)
+			return "length of arguments";
+		return wire_range_ok(off, out) ? NULL : "offset";
+	case PROCLET_OP_WRITE:
+		if (out)
+			return "result size";
+		return wire_range_ok(off, in) ? NULL : "offset";
+	case PROCLET_OP_GET:
+	case PROCLET_OP_PUT:
+		if (in)
+			return "length of arguments";
+		break;
+	case PROCLET_OP_PUBLISH:
+	case PROCLET_OP_UNPUBLISH:
+	case PROCLET_OP_LOOKUP:
+		if (in != sizeof(struct proclet_name))
+			return "length of arguments";
+		break;
+	}
+	return off ? "offset" : NULL;
+}
+
 static const char *check_op(const struct wire_op *op, u32 len)
 {
 	u32 code = le32_to_cpu(op->op);
+	const char *why;
 
 	if (!token_ok(&op->token))
 		return "token";
@@ -84,6 +122,9 @@ static const char *check_op(const struct wire_op *op, u32 len)
 	switch (code) {
 	case PROCLET_OP_CREATE:
 	case PROCLET_OP_STATS:
+	case PROCLET_OP_PUBLISH:
+	case PROCLET_OP_UNPUBLISH:
+	case PROCLET_OP_LOOKUP:
 		if (!node_ok(le64_to_cpu(op->target)))
 			return "target node";
 		break;
@@ -91,12 +132,19 @@ static const char *check_op(const struct wire_op *op, u32 len)
 	case PROCLET_OP_DESTROY:
 	case PROCLET_OP_LOCATE:
 	case PROCLET_OP_MIGRATE:
+	case PROCLET_OP_GET:
+	case PROCLET_OP_PUT:
+	case PROCLET_OP_READ:
+	case PROCLET_OP_WRITE:
 		if (!wire_id_ok(le64_to_cpu(op->target)))
 			return "target proclet";
 		break;
 	default:
 		return "operation";
 	}
+	why = check_args(op);
+	if (why)
+		return why;
 	return check_payload(&op->payload, len - sizeof(*op));
 }
 
@@ -178,6 +226,8 @@ static const char *check_offer(const struct wire_offer *offer, u32 len)
 		return "proclet";
 	if (blob < sizeof(struct wire_blob) || blob > WIRE_BLOB_MAX)
 		return "length of blob";
+	if (!le32_to_cpu(offer->refs) || le32_to_cpu(offer->refs) > PROCLET_REFS_MAX)
+		return "references";
 	if (!n)
 		return rest == blob ? NULL : "length of inline blob";
 	return rest == (u64)n * sizeof(struct wire_desc) ? NULL :

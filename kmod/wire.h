@@ -170,6 +170,7 @@ struct wire_exit {
  * @target: proclet, or node
  * @token: who waits
  * @out_cap: most bytes of result
+ * @off: PROCLET_OP_READ, _WRITE: where in the heap, from the root object on; else 0
  * @hops: how often it was passed on
  * @reserved: 0
  * @payload: argument bytes
@@ -183,6 +184,7 @@ struct wire_op {
 	__le64 target;
 	struct wire_token token;
 	__le64 out_cap;
+	__le64 off;
 	__le32 hops;
 	__le32 reserved;
 	struct wire_payload payload;
@@ -340,6 +342,8 @@ struct wire_mig {
  * @mig: .
  * @blob_len: bytes of the blob (struct wire_blob), at most WIRE_BLOB_MAX
  * @ndescs: 0: the blob follows inline; else so many wire_desc of its pages
+ * @refs: references to the proclet, 1 to PROCLET_REFS_MAX
+ * @reserved: 0
  */
 struct wire_offer {
 	struct wire_hdr hdr;
@@ -347,6 +351,8 @@ struct wire_offer {
 	__le64 mig;
 	__le32 blob_len;
 	__le32 ndescs;
+	__le32 refs;
+	__le32 reserved;
 };
 
 /**
@@ -406,12 +412,12 @@ struct wire_thread {
 
 static_assert(sizeof(struct wire_hdr) == 24);
 static_assert(sizeof(struct wire_token) == 32);
-static_assert(sizeof(struct wire_op) == 104);
+static_assert(sizeof(struct wire_op) == 112);
 static_assert(sizeof(struct wire_reply) == 88);
 static_assert(sizeof(struct wire_cancel) == 72);
 static_assert(sizeof(struct wire_prepare) == 80);
 static_assert(sizeof(struct wire_mig) == 64);
-static_assert(sizeof(struct wire_offer) == 48);
+static_assert(sizeof(struct wire_offer) == 56);
 static_assert(sizeof(struct wire_seg) == 24);
 static_assert(sizeof(struct wire_thread) == 64);
 
@@ -429,6 +435,8 @@ const char *wire_check_blob(const void *blob, __u32 len, __u64 proclet,
 
 /* wire_id_ok() - @id can be a proclet's */
 int wire_id_ok(__u64 id);
+/* wire_range_ok() - @len bytes from @off on can be in a proclet's heap */
+int wire_range_ok(__u64 off, __u64 len);
 /* wire_stack_ok() - @stack can be a thread segment's address */
 int wire_stack_ok(__u64 stack);
 

@@ -77,6 +77,7 @@ _Static_assert(sizeof(struct proclet_worker) <= PROCLET_WORKER_SIZE, "page");
  * struct shim - this member
  * @fd: its file
  * @node: its node's id
+ * @root_node: that of the root member, which keeps the names
  * @presence: generation of the proclet that begins in a granule and is here
  * @workers: the workers' pages
  * @clock: how its logical process's clock differs from the machine's
@@ -85,6 +86,7 @@ _Static_assert(sizeof(struct proclet_worker) <= PROCLET_WORKER_SIZE, "page");
 struct shim {
 	int fd;
 	__u32 node;
+	__u32 root_node;
 	const __u32 *presence;
 	char *workers;
 	const struct proclet_clock *clock;

@@ -256,6 +256,7 @@ static int start(struct proclet_join *join, unsigned int members, __u32 root_nod
 		return err;
 	}
 	shim.node = m.node;
+	shim.root_node = root_node ?: m.node;
 	shim.canary = make_canary(join);
 	err = park_init();
 	if (!err)

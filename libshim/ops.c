@@ -73,6 +73,20 @@ PUBLIC int proclet_destroy(proclet_t p)
 	return proclet_valid(p) ? shim_op(&op) : -ESTALE;
 }
 
+PUBLIC int proclet_get(proclet_t p)
+{
+	struct proclet_op op = { .op = PROCLET_OP_GET, .target = p };
+
+	return proclet_valid(p) ? shim_op(&op) : -ESTALE;
+}
+
+PUBLIC int proclet_put(proclet_t p)
+{
+	struct proclet_op op = { .op = PROCLET_OP_PUT, .target = p };
+
+	return proclet_valid(p) ? shim_op(&op) : -ESTALE;
+}
+
 PUBLIC int proclet_locate(proclet_t p)
 {
 	struct proclet_op op = { .op = PROCLET_OP_LOCATE, .target = p };

@@ -414,7 +414,8 @@ TEST_F(member, operations)
 TEST_F(member, bad_ids)
 {
 	const __u32 ops[] = { PROCLET_OP_CALL, PROCLET_OP_DESTROY, PROCLET_OP_LOCATE,
-			      PROCLET_OP_MIGRATE };
+			      PROCLET_OP_MIGRATE, PROCLET_OP_GET, PROCLET_OP_PUT,
+			      PROCLET_OP_READ, PROCLET_OP_WRITE };
 	__u32 granule = PROCLET_ID_GRANULE(self->p), gen = PROCLET_ID_GEN(self->p);
 	struct proclet_migrate_args to = { .node = raw_node() };
 
@@ -440,6 +441,112 @@ TEST_F(member, bad_ids)
 		EXPECT_BAD(-EHOSTUNREACH, -ESTALE, PROCLET_ID(30U << 21, 1));
 	}
 	EXPECT_EQ(raw_node(), raw_locate(self->fd, self->p));
+}
+
+TEST_F(member, references)
+{
+	char byte = 0;
+
+	EXPECT_OP(-EINVAL, .op = PROCLET_OP_GET, .target = self->p, .in = (uintptr_t)&byte,
+		  .in_len = 1);
+	EXPECT_OP(-EINVAL, .op = PROCLET_OP_PUT, .target = self->p, .in = (uintptr_t)&byte,
+		  .in_len = 1);
+	EXPECT_OP(0, .op = PROCLET_OP_GET, .target = self->p);
+	EXPECT_OP(0, .op = PROCLET_OP_PUT, .target = self->p);
+	EXPECT_EQ(raw_node(), raw_locate(self->fd, self->p));
+	EXPECT_OP(0, .op = PROCLET_OP_PUT, .target = self->p);
+	EXPECT_EQ(-ESTALE, raw_locate(self->fd, self->p));
+}
+
+#define NAME(code) .op = (code), .in = (uintptr_t)&name, .in_len = sizeof(name), \
+	.out = (uintptr_t)&id, .out_cap = sizeof(id)
+
+TEST_F(member, names)
+{
+	const __u32 ops[] = { PROCLET_OP_PUBLISH, PROCLET_OP_UNPUBLISH, PROCLET_OP_LOOKUP };
+	struct proclet_name name = { .id = self->p };
+	__u64 id = 7;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++) {
+		memset(name.name, 0, sizeof(name.name));
+		EXPECT_OP(-EINVAL, NAME(ops[i]));
+		memset(name.name, 'x', sizeof(name.name));
+		EXPECT_OP(-EINVAL, NAME(ops[i]));
+		memset(name.name, 0, sizeof(name.name));
+		name.name[0] = 'x';
+		name.name[PROCLET_NAME_MAX - 1] = 'x';
+		EXPECT_OP(-EINVAL, NAME(ops[i]));
+		name.name[PROCLET_NAME_MAX - 1] = 0;
+		EXPECT_OP(-EINVAL, .op = ops[i]);
+		EXPECT_OP(-EINVAL, .op = ops[i], .in = (uintptr_t)&name,
+			  .in_len = sizeof(name) - 1);
+		EXPECT_OP(-EFAULT, .op = ops[i], .in = 16, .in_len = sizeof(name));
+		EXPECT_OP(-EHOSTUNREACH, NAME(ops[i]), .target = 31);
+		EXPECT_OP(-EHOSTUNREACH, NAME(ops[i]), .target = 33);
+	}
+	name.id = 0;
+	EXPECT_OP(-ENOENT, NAME(PROCLET_OP_LOOKUP));
+	EXPECT_OP(-ENOENT, NAME(PROCLET_OP_UNPUBLISH));
+	EXPECT_OP(-ESTALE, NAME(PROCLET_OP_PUBLISH));
+	name.id = ~0ULL;
+	EXPECT_OP(-ESTALE, NAME(PROCLET_OP_PUBLISH));
+	name.id = self->p;
+	EXPECT_OP(0, NAME(PROCLET_OP_PUBLISH));
+	EXPECT_OP(-EEXIST, NAME(PROCLET_OP_PUBLISH));
+	EXPECT_OP(-EINVAL, NAME(PROCLET_OP_LOOKUP));
+	EXPECT_EQ(7, id);
+	name.id = 0;
+	EXPECT_OP(0, NAME(PROCLET_OP_LOOKUP));
+	EXPECT_EQ(self->p, id);
+	/* Only if it is this one's; then whosever it is. */
+	name.id = self->p + 1;
+	EXPECT_OP(-ENOENT, NAME(PROCLET_OP_UNPUBLISH));
+	name.id = self->p;
+	EXPECT_OP(0, NAME(PROCLET_OP_UNPUBLISH));
+	EXPECT_OP(0, NAME(PROCLET_OP_PUBLISH));
+	name.id = 0;
+	EXPECT_OP(0, NAME(PROCLET_OP_UNPUBLISH));
+	EXPECT_OP(-ENOENT, NAME(PROCLET_OP_LOOKUP));
+	/* What is left goes with the member. */
+	name.id = self->p;
+	EXPECT_OP(0, NAME(PROCLET_OP_PUBLISH));
+}
+
+TEST_F(member, memory)
+{
+	__u64 word = 5, seen = 0, most = PAGE - PROCLET_ROOT_OFF;
+
+#define READ .op = PROCLET_OP_READ, .target = self->p, .out = (uintptr_t)&seen
+#define WRITE .op = PROCLET_OP_WRITE, .target = self->p, .in = (uintptr_t)&word
+
+	EXPECT_OP(8, WRITE, .in_len = 8, .out = 16);
+	EXPECT_OP(8, READ, .out_cap = 8, .in = 16);
+	EXPECT_EQ(5, seen);
+	EXPECT_OP(8, READ, .out_cap = 8, .in = most - 8);
+	EXPECT_OP(8, WRITE, .in_len = 8, .out = most - 8);
+	EXPECT_OP(-ERANGE, READ, .out_cap = 8, .in = most - 7);
+	EXPECT_OP(-ERANGE, WRITE, .in_len = 8, .out = most - 7);
+	EXPECT_OP(-ERANGE, READ, .out_cap = 8, .in = ~0ULL);
+	EXPECT_OP(-ERANGE, WRITE, .in_len = 8, .out = ~0ULL - 7);
+	EXPECT_OP(-ERANGE, READ, .out_cap = 8, .in = PROCLET_CAPACITY_MAX);
+	/* Its header. */
+	EXPECT_OP(-ERANGE, READ, .out_cap = 8, .in = -8ULL);
+	/* Bytes the other way. */
+	EXPECT_OP(-EINVAL, READ, .out_cap = 8, .in = 16, .in_len = 8);
+	EXPECT_OP(-EINVAL, WRITE, .in_len = 8, .out = 16, .out_cap = 8);
+	EXPECT_OP(-EMSGSIZE, READ, .out_cap = PROCLET_PAYLOAD_MAX + 1);
+	EXPECT_OP(-EMSGSIZE, WRITE, .in_len = PROCLET_PAYLOAD_MAX + 1);
+	EXPECT_OP(-EMSGSIZE, READ, .out_cap = ~0ULL);
+	EXPECT_OP(-EFAULT, .op = PROCLET_OP_READ, .target = self->p, .out = 16, .out_cap = 8);
+	EXPECT_OP(-EFAULT, .op = PROCLET_OP_WRITE, .target = self->p, .in = 16, .in_len = 8);
+	/* With the reserved size. */
+	EXPECT_EQ(0, raw_brk(self->fd, self->p, 3 * PAGE));
+	EXPECT_OP(8, WRITE, .in_len = 8, .out = most + 2 * PAGE - 8);
+	EXPECT_EQ(0, raw_brk(self->fd, self->p, PAGE));
+	EXPECT_OP(-ERANGE, READ, .out_cap = 8, .in = most + 2 * PAGE - 8);
+	EXPECT_EQ(0, raw_brk(self->fd, self->p, 3 * PAGE));
+	EXPECT_OP(8, READ, .out_cap = 8, .in = most + 2 * PAGE - 8);
+	EXPECT_EQ(0, seen);
 }
 
 TEST_F(member, call)
@@ -990,7 +1097,7 @@ static void *fuzz(void *seed)
 				words[j] = fuzz_proclets[next_random(&state) % 4];
 				break;
 			case 2:
-				words[j] = next_random(&state) & 0x700000007ULL;
+				words[j] = next_random(&state) & 0x1f0000001fULL;
 				break;
 			case 3:
 				words[j] = PROCLET_REGION_BASE + (next_random(&state) % (1 << 22) << 22);

@@ -123,6 +123,37 @@ static void make_op(void)
 	make_op_code(PROCLET_OP_CALL, ID);
 }
 
+/* Arguments of @in bytes, results of @out. */
+static void make_op_lens(__u32 code, __u64 target, __u32 in, __u64 out)
+{
+	struct wire_op *m = (void *)msg;
+
+	make_op_code(code, target);
+	m->payload.len = htole32(in);
+	m->out_cap = htole64(out);
+	set_len(sizeof(*m) + in);
+}
+
+static void make_get(void) { make_op_lens(PROCLET_OP_GET, ID, 0, 0); }
+static void make_put(void) { make_op_lens(PROCLET_OP_PUT, ID, 0, 0); }
+static void make_read(void) { make_op_lens(PROCLET_OP_READ, ID, 0, PROCLET_PAYLOAD_MAX); }
+static void make_write(void) { make_op_lens(PROCLET_OP_WRITE, ID, 3000, 0); }
+
+static void make_publish(void)
+{
+	make_op_lens(PROCLET_OP_PUBLISH, 4, sizeof(struct proclet_name), 0);
+}
+
+static void make_unpublish(void)
+{
+	make_op_lens(PROCLET_OP_UNPUBLISH, 4, sizeof(struct proclet_name), 0);
+}
+
+static void make_lookup(void)
+{
+	make_op_lens(PROCLET_OP_LOOKUP, 4, sizeof(struct proclet_name), 8);
+}
+
 /* @count descriptors of @pages pages each. */
 static void fill_descs(struct wire_payload *pl, __u32 count, __u32 pages)
 {
@@ -145,6 +176,14 @@ static void make_op_descs(void)
 
 	make_op();
 	fill_descs(&m->payload, 8, 16);
+}
+
+static void make_write_descs(void)
+{
+	struct wire_op *m = (void *)msg;
+
+	make_write();
+	fill_descs(&m->payload, 4, 64);
 }
 
 static void make_reply(void)
@@ -254,6 +293,7 @@ static void make_offer(void)
 	m->proclet = htole64(ID);
 	m->mig = htole64(11);
 	m->blob_len = htole32(200);
+	m->refs = htole32(1);
 }
 
 static void make_offer_descs(void)
@@ -265,6 +305,7 @@ static void make_offer_descs(void)
 	m->mig = htole64(11);
 	m->blob_len = htole32(5000);
 	m->ndescs = htole32(2);
+	m->refs = htole32(PROCLET_REFS_MAX);
 	desc[0].len = htole32(4096);
 	desc[1].len = htole32(4096);
 }
@@ -279,6 +320,14 @@ static const struct {
 	{ "exit", make_exit },
 	{ "op", make_op },
 	{ "op_descs", make_op_descs },
+	{ "get", make_get },
+	{ "put", make_put },
+	{ "publish", make_publish },
+	{ "unpublish", make_unpublish },
+	{ "lookup", make_lookup },
+	{ "read", make_read },
+	{ "write", make_write },
+	{ "write_descs", make_write_descs },
 	{ "reply", make_reply },
 	{ "reply_descs", make_reply_descs },
 	{ "pulled", make_pulled },
@@ -560,6 +609,70 @@ static void operations(void)
 	REFUSED(make_stack_free, wire_stack_free, stack, ~0ULL);
 }
 
+/* Operations whose arguments have one length, or none, and those with an offset. */
+static void arguments(void)
+{
+	static const __u32 on_nodes[] = { PROCLET_OP_PUBLISH, PROCLET_OP_UNPUBLISH,
+					  PROCLET_OP_LOOKUP };
+	static const __u32 on_proclets[] = { PROCLET_OP_GET, PROCLET_OP_PUT,
+					     PROCLET_OP_READ, PROCLET_OP_WRITE };
+	const __u64 most = PROCLET_CAPACITY_MAX - PROCLET_ROOT_OFF;
+	const __u32 name = sizeof(struct proclet_name);
+
+	for (size_t i = 0; i < ARRAY_SIZE(on_nodes); i++) {
+		__u32 lens[] = { 0, 1, 8, name - 1, name + 1, 3000 };
+
+		for (__u64 node = 0; node <= 33; node++) {
+			make_op_lens(on_nodes[i], node, name, 8);
+			EXPECT(!check() == (node >= 1 && node <= 32), "of operation %u on node %llu",
+			       on_nodes[i], node);
+		}
+		make_op_lens(on_nodes[i], ID, name, 8);
+		EXPECT(check(), "of operation %u on a proclet", on_nodes[i]);
+		for (size_t j = 0; j < ARRAY_SIZE(lens); j++) {
+			make_op_lens(on_nodes[i], 4, lens[j], 8);
+			EXPECT(check(), "of operation %u with %u bytes", on_nodes[i], lens[j]);
+		}
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(on_proclets); i++) {
+		make_op_lens(on_proclets[i], ID, 0, 0);
+		EXPECT(!check(), "of operation %u", on_proclets[i]);
+		make_op_lens(on_proclets[i], 4, 0, 0);
+		EXPECT(check(), "of operation %u on a node", on_proclets[i]);
+		make_op_lens(on_proclets[i], ID, 1, 0);
+		EXPECT(!check() == (on_proclets[i] == PROCLET_OP_WRITE),
+		       "of operation %u with a byte", on_proclets[i]);
+	}
+	ACCEPTED(make_write, wire_op, out_cap, 0);
+	REFUSED(make_write, wire_op, out_cap, 1);
+	REFUSED(make_write_descs, wire_op, out_cap, 1);
+	REFUSED(make_read, wire_op, out_cap, PROCLET_PAYLOAD_MAX + 1);
+
+	REFUSED(make_op, wire_op, off, 1);
+	REFUSED(make_get, wire_op, off, 1);
+	REFUSED(make_put, wire_op, off, ~0ULL);
+	REFUSED(make_publish, wire_op, off, 1);
+	REFUSED(make_lookup, wire_op, off, 8);
+	ACCEPTED(make_read, wire_op, off, 0);
+	ACCEPTED(make_read, wire_op, off, most - PROCLET_PAYLOAD_MAX);
+	REFUSED(make_read, wire_op, off, most - PROCLET_PAYLOAD_MAX + 1);
+	REFUSED(make_read, wire_op, off, most + 1);
+	REFUSED(make_read, wire_op, off, ~0ULL);
+	ACCEPTED(make_write, wire_op, off, most - 3000);
+	REFUSED(make_write, wire_op, off, most - 2999);
+	REFUSED(make_write, wire_op, off, ~0ULL - 2999);
+	ACCEPTED(make_write_descs, wire_op, off, most - PROCLET_PAYLOAD_MAX);
+	REFUSED(make_write_descs, wire_op, off, most);
+
+	EXPECT(wire_range_ok(0, 0));
+	EXPECT(wire_range_ok(most, 0));
+	EXPECT(wire_range_ok(0, most));
+	EXPECT(!wire_range_ok(1, most));
+	EXPECT(!wire_range_ok(most + 1, 0));
+	EXPECT(!wire_range_ok(8, ~0ULL));
+	EXPECT(!wire_range_ok(~0ULL, 8));
+}
+
 #define REFUSED_PAYLOADS(make, make_descs, type) do {			\
 	struct type *p = (void *)msg;					\
 	struct wire_desc *desc = (void *)(p + 1);			\
@@ -648,6 +761,10 @@ static void migrations(void)
 	REFUSED(make_offer, wire_offer, blob_len, 201);
 	REFUSED(make_offer, wire_offer, blob_len, WIRE_BLOB_MAX + 1);
 	REFUSED(make_offer, wire_offer, blob_len, 0xffffffff);
+	ACCEPTED(make_offer, wire_offer, refs, PROCLET_REFS_MAX);
+	REFUSED(make_offer, wire_offer, refs, 0);
+	REFUSED(make_offer, wire_offer, refs, PROCLET_REFS_MAX + 1);
+	REFUSED(make_offer, wire_offer, refs, 0xffffffff);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 0);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 1);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 3);
@@ -912,6 +1029,7 @@ static const struct {
 	{ "ids_and_stacks", ids_and_stacks },
 	{ "joins", joins },
 	{ "operations", operations },
+	{ "arguments", arguments },
 	{ "payloads", payloads },
 	{ "migrations", migrations },
 	{ "blobs", blobs },

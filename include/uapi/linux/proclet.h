@@ -325,7 +325,39 @@ enum proclet_op_code {
 	PROCLET_OP_STATS	= 6,
 	/* Result 0 when @deadline has passed, which it must have. @target: 0 */
 	PROCLET_OP_SLEEP	= 9,
+	/*
+	 * One reference more or less to the proclet @target, which has one when
+	 * it is created. The last PUT is a DESTROY; that does not look at the
+	 * count. Result: 0. -EOVERFLOW: it has PROCLET_REFS_MAX.
+	 */
+	PROCLET_OP_GET		= 11,
+	PROCLET_OP_PUT		= 12,
+	/*
+	 * Names of proclets, in a table of the member on node @target (0: here);
+	 * by convention of the library that is the root's. in: struct
+	 * proclet_name. LOOKUP: out: __u64 id. The table does not know whether
+	 * a proclet lives. -EEXIST: the name is taken; -ENOENT: there is no such
+	 * name, or UNPUBLISH gave an id and it is another one's; -ENOSPC: there
+	 * are PROCLET_NAMES_MAX; -ESTALE: PUBLISH of what is no id.
+	 */
+	PROCLET_OP_PUBLISH	= 13,
+	PROCLET_OP_UNPUBLISH	= 14,
+	PROCLET_OP_LOOKUP	= 15,
+	/*
+	 * Copy bytes of @target's heap; no thread runs there for it. An offset
+	 * counts from the root object. READ: @out_cap bytes from offset @in on
+	 * to @out; @in_len: 0. What was never touched reads as zeroes. WRITE:
+	 * @in_len bytes at @in to offset @out on; @out_cap: 0. Either all is
+	 * copied or nothing; if the offset is a multiple of 8, each such word
+	 * at once. Result: the number of bytes. -ERANGE: not in the reserved
+	 * part of the heap.
+	 */
+	PROCLET_OP_READ		= 16,
+	PROCLET_OP_WRITE	= 17,
 };
+
+#define PROCLET_REFS_MAX	0x7fffffffU
+#define PROCLET_NAMES_MAX	65536
 
 /**
  * struct proclet_op - an operation
@@ -333,8 +365,9 @@ enum proclet_op_code {
  * @method: index of the method (PROCLET_OP_CALL)
  * @target: proclet or node, see enum proclet_op_code
  * @in: address of the argument bytes, copied before the ioctl waits
+ *      (PROCLET_OP_READ: offset)
  * @in_len: how many
- * @out: where the result goes
+ * @out: where the result goes (PROCLET_OP_WRITE: offset)
  * @out_cap: at most so many
  * @seq: number of the operation: the thread's tcb->seq (native threads: 0)
  * @deadline: by the logical process's clock in ns; 0: none
@@ -370,6 +403,17 @@ struct proclet_create_args {
 	__u32 reserved;
 };
 #define PROCLET_CREATE_PINNED	1	/* never moves */
+
+/**
+ * struct proclet_name - of PROCLET_OP_PUBLISH, _UNPUBLISH and _LOOKUP
+ * @id: PUBLISH: the proclet. UNPUBLISH: only if the name is this one's; 0:
+ *      whosever it is. LOOKUP: 0
+ * @name: 1 to 63 bytes, filled up with zeroes
+ */
+struct proclet_name {
+	__u64 id;
+	char name[PROCLET_NAME_MAX];
+};
 
 struct proclet_migrate_args {
 	__u32 node;
