@@ -205,8 +205,10 @@ static int uring_op128(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned i
 	if (!(issue_flags & IO_URING_F_SQE128))
 		return -EINVAL;
 	uring_args(cmd, &args, sizeof(args));
-	inside = !args.op.in && args.op.in_len;
-	if (inside ? args.op.in_len > sizeof(args.data) : args.data)
+	if (args.flags & ~PROCLET_URING_DATA || args.reserved)
+		return -EINVAL;
+	inside = args.flags & PROCLET_URING_DATA;
+	if (inside ? args.op.in || args.op.in_len > sizeof(args.data) : args.data)
 		return -EINVAL;
 	return uring_op(lproc, cmd, issue_flags, &args.op, inside ? &args.data : NULL);
 }

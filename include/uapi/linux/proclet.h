@@ -559,14 +559,19 @@ struct proclet_uring_op {
 /**
  * struct proclet_uring_op128 - the same, all in the SQE
  * @op: the operation
- * @data: the argument bytes themselves, if @op.in is 0 (@op.in_len: at most 8)
+ * @flags: PROCLET_URING_DATA or 0
+ * @reserved: 0
+ * @data: PROCLET_URING_DATA: the argument bytes, at most 8; then @op.in is 0
  *
- * The ring must have IORING_SETUP_SQE128: -EINVAL.
+ * The ring must have IORING_SETUP_SQE128, else -EINVAL.
  */
 struct proclet_uring_op128 {
 	struct proclet_op op;
+	__u32 flags;
+	__u32 reserved;
 	__u64 data;
 };
+#define PROCLET_URING_DATA	1
 
 /**
  * struct proclet_uring_event - wait for the event that follows on another
