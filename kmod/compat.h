@@ -3,10 +3,20 @@
 #ifndef _PROCLET_COMPAT_H
 #define _PROCLET_COMPAT_H
 
-#include <linux/device/class.h>
-#include <linux/mm.h>
-#include <linux/rcupdate.h>
 #include <linux/version.h>
+
+#include <linux/device/class.h>
+#include <linux/io_uring_types.h>
+#include <linux/mm.h>
+#include <linux/percpu-refcount.h>
+#include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 8, 0)
+#include <linux/io_uring.h>
+#else
+#include <linux/io_uring/cmd.h>
+#endif
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 3, 0)
 static inline void vm_flags_set(struct vm_area_struct *vma, vm_flags_t flags)
@@ -24,6 +34,64 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 #define compat_class_create(name)	class_create(THIS_MODULE, name)
 #else
 #define compat_class_create(name)	class_create(name)
+#endif
+
+/* The part of the SQE that is the command's own. */
+static inline const void *compat_uring_sqe_cmd(const struct io_uring_cmd *cmd)
+{
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 5, 0)
+	return cmd->cmd;
+#else
+	return cmd->sqe->cmd;
+#endif
+}
+
+/* Only to be compared. */
+static inline const void *compat_uring_ring(struct io_uring_cmd *cmd)
+{
+	return ((struct io_kiocb *)cmd_to_io_kiocb(cmd))->ctx;
+}
+
+static inline u64 compat_uring_user_data(struct io_uring_cmd *cmd)
+{
+	return ((struct io_kiocb *)cmd_to_io_kiocb(cmd))->cqe.user_data;
+}
+
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
+/*
+ * io_uring does not tell who has a command that its ring is closed, or that who
+ * submitted it is killed or executes another program. It waits for the command
+ * then. So we look.
+ */
+#define IO_URING_F_CANCEL	0
+static inline void compat_uring_mark_cancelable(struct io_uring_cmd *cmd,
+						unsigned int issue_flags)
+{
+}
+
+static inline bool compat_uring_gone(struct io_uring_cmd *cmd)
+{
+	struct io_kiocb *req = cmd_to_io_kiocb(cmd);
+	struct task_struct *task = req->task;
+	struct signal_struct *sig = task->signal;
+
+	if (percpu_ref_is_dying(&req->ctx->refs))
+		return true;
+	/* execve() waits after all other threads of the process have gone. */
+	return READ_ONCE(sig->flags) & SIGNAL_GROUP_EXIT || READ_ONCE(sig->group_exec_task) ||
+	       (data_race(task->in_execve) && READ_ONCE(sig->nr_threads) == 1);
+}
+#else
+static inline void compat_uring_mark_cancelable(struct io_uring_cmd *cmd,
+						unsigned int issue_flags)
+{
+	io_uring_cmd_mark_cancelable(cmd, issue_flags);
+}
+
+static inline bool compat_uring_gone(struct io_uring_cmd *cmd)
+{
+	return false;
+}
 #endif
 
 #endif /* _PROCLET_COMPAT_H */

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* /dev/proclet: its file and its ioctls. */
+/* /dev/proclet: its file and its ioctls. Its commands of io_uring are in uring.c. */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -144,6 +144,7 @@ static const struct file_operations proclet_fops = {
 	.unlocked_ioctl = proclet_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,
 	.mmap = region_mmap,
+	.uring_cmd = uring_cmd,
 };
 
 static struct miscdevice proclet_dev = {

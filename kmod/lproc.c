@@ -37,6 +37,7 @@ static void lproc_free(struct kref *ref)
 	if (lproc->mm)
 		mmdrop(lproc->mm);
 	node_put(lproc->node);
+	kvfree(lproc->events);
 	kfree(lproc);
 }
 
@@ -162,6 +163,14 @@ static bool ident_differs(struct lproc *lproc, const struct wire_ident *w, u32 p
 	return true;
 }
 
+static void member_add(struct lproc *lproc, u32 node)
+{
+	lockdep_assert_held(&lproc->lock);
+	if (!(lproc->members & node_bit(node)))
+		event_add(lproc, PROCLET_EVENT_JOINED, node, 0);
+	lproc->members |= node_bit(node);
+}
+
 void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 {
 	struct lproc *lproc = lproc_find(peer->node, le64_to_cpu(m->hdr.lproc), false);
@@ -184,7 +193,7 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 			reason[0] = 0;
 	} else if (lproc) {
 		spin_lock(&lproc->lock);
-		lproc->members |= node_bit(peer->id);
+		member_add(lproc, peer->id);
 		spin_unlock(&lproc->lock);
 		wake_up_all(&lproc->members_wq);
 		status = 0;
@@ -215,7 +224,7 @@ void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 	spin_lock(&lproc->lock);
 	lproc->join_wait &= ~node_bit(peer->id);
 	if (!status) {
-		lproc->members |= node_bit(peer->id);
+		member_add(lproc, peer->id);
 	} else if (status == -EXDEV && !lproc->refused) {
 		strscpy(lproc->reason, m->reason, sizeof(lproc->reason));
 		/* After @reason; pairs with lproc_join(). */
@@ -249,6 +258,8 @@ void lproc_lost_member(struct lproc *lproc, u32 node)
 	spin_lock(&lproc->lock);
 	if ((lproc->members & node_bit(node)) && !lproc->ended)
 		lproc->lost |= node_bit(node);
+	if (lproc->members & node_bit(node))
+		event_add(lproc, PROCLET_EVENT_LEFT, node, 0);
 	lproc->members &= ~node_bit(node);
 	lproc->join_wait &= ~node_bit(node);
 	spin_unlock(&lproc->lock);
@@ -320,6 +331,12 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 
 	if (!lproc)
 		return NULL;
+	lproc->events = kvcalloc(PROCLET_EVENTS, sizeof(*lproc->events), GFP_KERNEL_ACCOUNT);
+	if (!lproc->events) {
+		kfree(lproc);
+		return NULL;
+	}
+	lproc->last_event = 1;	/* 0 is no number */
 	memcpy(lproc->name, join->name, sizeof(lproc->name));
 	lproc->run = join->run;
 	lproc->key = lproc_hash(lproc->name, lproc->run);
@@ -522,7 +539,7 @@ static bool lproc_end(struct lproc *lproc, u32 event, s32 status, u32 node)
 	list_for_each_entry(w, &lproc->idle, idle)
 		wake_up(&w->wait);
 	xa_for_each(&lproc->natives, index, n)
-		complete(&n->done);
+		native_end(lproc, n, -ESHUTDOWN);
 	wake_up_all(&lproc->manager_wq);
 	wake_up_all(&lproc->members_wq);
 	return first;

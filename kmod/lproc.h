@@ -265,13 +265,29 @@ struct op {
 	struct payload payload;
 };
 
-/* A native thread that waits for an operation; in lproc.natives by seq. */
+/**
+ * struct native_wait - who waits and is not a thread of a proclet: a native thread, or a
+ *                      command of io_uring (uring.c); in lproc.natives by seq
+ * @wake: it has @reply or @result, and is not in lproc.natives any more; lproc.lock is held
+ * @done: of a native thread
+ * @pid: who made the operation
+ * @is_uring: it is a command of io_uring
+ * @is_event: it waits for an event, not for an operation
+ * @seq: .
+ * @waiter: where its operation is
+ * @reply: to it; NULL: there is none
+ * @result: what it gets then
+ */
 struct native_wait {
+	void (*wake)(struct native_wait *w);
 	struct completion done;
 	pid_t pid;
+	bool is_uring;
+	bool is_event;
 	u32 seq;
 	struct waiter waiter;
 	struct op *reply;
+	s64 result;
 };
 
 /* Where a proclet is that is not here; in lproc.locations by granule. */
@@ -333,6 +349,8 @@ struct location {
  * @park_wq: woken whenever a worker has reported
  * @park_seq: counts that
  * @natives: struct native_wait by seq
+ * @events: what happened last, by number modulo PROCLET_EVENTS
+ * @last_event: number of the newest
  * @pulls: payloads that a peer is reading, by number
  * @pulling: operations and replies whose payload is being read
  * @deadlines: struct waiter.timer, by time
@@ -399,6 +417,8 @@ struct lproc {
 	wait_queue_head_t park_wq;
 	u32 park_seq;
 	struct xarray natives;
+	struct proclet_event *events;
+	u64 last_event;
 	struct list_head incoming;
 	struct xarray dropped;
 	struct xarray pulls;
@@ -510,10 +530,21 @@ void op_reply_payload(struct op *op, s64 result);	/* the same, with op->payload 
 void op_flush(struct lproc *lproc, struct list_head *ops);	/* route them again */
 int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	      const struct proclet_token *token, struct op **opp);
+int op_submit_data(struct lproc *lproc, const struct proclet_op *uop, const void *data,
+		   const struct proclet_token *token, struct op **opp);
 int op_native(struct lproc *lproc, struct proclet_native_op *n);
+int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_op *uop,
+	       u32 *seq);
+void native_end(struct lproc *lproc, struct native_wait *w, s64 result);
 int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len);
 int op_recv_reply(struct lproc *lproc, struct peer *peer,
 		  const struct wire_reply *m, u32 len);
+
+/* uring.c: operations and events by io_uring */
+struct io_uring_cmd;
+int uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
+void uring_tick(struct lproc *lproc);
+void event_add(struct lproc *lproc, u32 kind, u32 node, u64 proclet);	/* lproc.lock */
 
 /* pull.c: payloads that do not fit into a message */
 struct pull;

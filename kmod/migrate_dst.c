@@ -534,6 +534,7 @@ static void in_commit(struct incoming *in)
 	}
 	list_splice_init(&p->inbox, &inbox);
 	lproc->stats.moved_in++;
+	event_add(lproc, PROCLET_EVENT_MOVED_IN, in->peer->id, in->id);
 	spin_unlock(&lproc->lock);
 	ns = ktime_to_ns(ktime_sub(ktime_get(), start));
 	in_answer(in, WIRE_ACTIVE, 0, ns);

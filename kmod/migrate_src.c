@@ -585,6 +585,7 @@ static void mig_forget(struct migration *m, u32 to)
 	p->mig = NULL;
 	if (to) {
 		lproc->stats.moved_out++;
+		event_add(lproc, PROCLET_EVENT_MOVED_OUT, to, id);
 		lproc->stats.bytes_out += m->move.bytes;
 	}
 	ended = !to || p->ended;

@@ -239,10 +239,9 @@ static void native_reply(struct op *op)
 
 	spin_lock(&lproc->lock);
 	w = xa_load(&lproc->natives, op->token.seq);
-	if (w && !w->reply) {
-		waiter_disarm(lproc, &w->waiter);
+	if (w && !w->is_event) {
 		w->reply = op;
-		complete(&w->done);
+		native_end(lproc, w, op->result);
 		op = NULL;
 	}
 	spin_unlock(&lproc->lock);
@@ -468,9 +467,9 @@ static int op_check(const struct proclet_op *uop)
 	return op_check_args(uop);
 }
 
-/* Make an op of what the program asked for. */
-int op_submit(struct lproc *lproc, const struct proclet_op *uop,
-	      const struct proclet_token *token, struct op **opp)
+/* op_submit() with the argument bytes at @data; NULL: with the program's. */
+int op_submit_data(struct lproc *lproc, const struct proclet_op *uop, const void *data,
+		   const struct proclet_token *token, struct op **opp)
 {
 	struct op *op;
 	int err;
@@ -494,7 +493,13 @@ int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	else if (op->code == PROCLET_OP_WRITE)
 		op->off = uop->out;
 	op->token = *token;
-	err = payload_from_user(&op->payload, uop->in, uop->in_len);
+	if (data) {
+		err = payload_alloc(&op->payload, uop->in_len);
+		if (!err)
+			payload_fill(&op->payload, data, uop->in_len);
+	} else {
+		err = payload_from_user(&op->payload, uop->in, uop->in_len);
+	}
 	if (err) {
 		op_free(op);
 		return err;
@@ -503,45 +508,92 @@ int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	return 0;
 }
 
+/* Make an op of what the program asked for. */
+int op_submit(struct lproc *lproc, const struct proclet_op *uop,
+	      const struct proclet_token *token, struct op **opp)
+{
+	return op_submit_data(lproc, uop, NULL, token, opp);
+}
+
+/*
+ * @w waits for @uop, or (NULL) for an event. Unless this fails, it can be answered or
+ * ended from now on. @seq, its number, is
+ * for who may not look at @w any more.
+ */
+int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_op *uop,
+	       u32 *seq)
+{
+	int err;
+
+	waiter_init(&w->waiter, true);
+	/* In turn: a late reply must not find the next operation. */
+	err = xa_alloc_cyclic(&lproc->natives, &w->seq, NULL, XA_LIMIT(1, U32_MAX),
+			      &lproc->next_native, GFP_KERNEL);
+	if (err < 0)
+		return err;
+	*seq = w->seq;
+	spin_lock(&lproc->lock);
+	/* Either lproc_end() finds it, or we find that it has been. */
+	if (!lproc->ended) {
+		/* The place is reserved: this allocates nothing. */
+		xa_store(&lproc->natives, w->seq, w, GFP_ATOMIC);
+		if (uop)
+			waiter_begin(lproc, &w->waiter, uop);
+		spin_unlock(&lproc->lock);
+		return 0;
+	}
+	spin_unlock(&lproc->lock);
+	xa_release(&lproc->natives, w->seq);
+	return -ESHUTDOWN;
+}
+
+/* @w waits no longer. */
+void native_end(struct lproc *lproc, struct native_wait *w, s64 result)
+{
+	lockdep_assert_held(&lproc->lock);
+	waiter_disarm(lproc, &w->waiter);
+	xa_erase(&lproc->natives, w->seq);
+	w->result = result;
+	w->wake(w);
+}
+
+static void native_wake(struct native_wait *w)
+{
+	complete(&w->done);
+}
+
 int op_native(struct lproc *lproc, struct proclet_native_op *n)
 {
 	struct proclet_token token = { .node = lproc->node->id };
-	struct native_wait w = { .pid = current->pid };
+	struct native_wait w = { .wake = native_wake, .pid = current->pid };
 	struct op *op;
 	u32 len, seq;
 	int err;
 
 	if (n->reserved || n->op.seq)
 		return -EINVAL;
-	init_completion(&w.done);
-	waiter_init(&w.waiter, true);
 	if (READ_ONCE(lproc->ended))
 		return -ESHUTDOWN;
-	/* In turn: a late reply must not find the next operation. */
-	err = xa_alloc_cyclic(&lproc->natives, &seq, &w, XA_LIMIT(1, U32_MAX),
-			      &lproc->next_native, GFP_KERNEL);
-	if (err < 0)
-		return err;
-	token.seq = seq;
+	init_completion(&w.done);
 	err = op_submit(lproc, &n->op, &token, &op);
-	if (!err) {
-		spin_lock(&lproc->lock);
-		w.seq = seq;
-		waiter_begin(lproc, &w.waiter, &n->op);
-		spin_unlock(&lproc->lock);
-		op_route(op);
-		/* Either lproc_end() finds us, or we find that it has been. */
-		if (!READ_ONCE(lproc->ended))
-			err = wait_for_completion_killable(&w.done);
+	if (err)
+		return err;
+	err = native_add(lproc, &w, &n->op, &seq);
+	if (err) {
+		op_free(op);
+		return err;
 	}
+	op->token.seq = seq;
+	op_route(op);
+	err = wait_for_completion_killable(&w.done);
 	spin_lock(&lproc->lock);
-	waiter_disarm(lproc, &w.waiter);
-	xa_erase(&lproc->natives, seq);
+	if (xa_load(&lproc->natives, seq) == &w)
+		native_end(lproc, &w, -EINTR);
 	spin_unlock(&lproc->lock);
 	if (!w.reply)
-		return err ? err : -ESHUTDOWN;
+		return err ? err : w.result;
 	if (!err) {
-		n->result = w.reply->result;
+		n->result = w.result;
 		len = min_t(u64, w.reply->payload.len, n->op.out_cap);
 		err = payload_to_user(&w.reply->payload, n->op.out, len);
 	}

@@ -84,7 +84,8 @@ static void show_threads(struct lproc *lproc, void *arg)
 	spin_lock(&lproc->lock);
 	xa_for_each(&lproc->natives, index, n)
 		seq_printf(m, "%-4u %-24s %-12s %-16s %-8s %8d %7u\n", lproc->node->id,
-			   lproc->name, "-", "-", "native", n->pid, n->waiter.sent_to);
+			   lproc->name, "-", "-", n->is_event ? "event" :
+			   n->is_uring ? "uring" : "native", n->pid, n->waiter.sent_to);
 	xa_for_each(&lproc->proclets, index, p)
 		list_for_each_entry(t, &p->threads, entry)
 			seq_printf(m, "%-4u %-24s %012llx %016llx %-8s %8s %7u\n",

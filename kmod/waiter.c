@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Who waits for the reply to an operation: native threads of the member, and
- * proclet threads that the kernel holds. Each knows which node has its operation,
+ * Who waits for the reply to an operation: native threads of the member, its
+ * commands of io_uring, and proclet threads that the kernel holds. Each knows which node has its operation,
  * and gets -ECONNRESET when that is lost.
  *
  * That node can be wrong, and a message can be lost with a connection between two
@@ -88,6 +88,8 @@ static void waiters_for_each(struct lproc *lproc,
 
 	lockdep_assert_held(&lproc->lock);
 	xa_for_each(&lproc->natives, index, n) {
+		if (n->is_event)
+			continue;
 		token.seq = index;
 		fn(lproc, &n->waiter, &token, arg);
 	}
@@ -424,6 +426,7 @@ void waiters_tick(struct work_struct *work)
 	struct asking *a = kvzalloc(sizeof(*a), GFP_KERNEL);
 	u32 node;
 
+	uring_tick(lproc);
 	if (!a)
 		goto again;
 	spin_lock(&lproc->lock);

@@ -282,6 +282,7 @@ struct proclet_manage {
 #define PROCLET_EVENT_SPAWN	1
 #define PROCLET_EVENT_EXIT	2	/* a member called PROCLET_IOC_EXIT */
 #define PROCLET_EVENT_LOST	3	/* the member on @node has gone */
+/* 4 to 7: struct proclet_event */
 
 /**
  * struct proclet_exit - PROCLET_IOC_EXIT: end the logical process everywhere
@@ -564,6 +565,25 @@ struct proclet_stack {
 #define PROCLET_STACK_FREE	2
 #define PROCLET_STACK_TRIM	3
 
+/**
+ * struct proclet_event - something that happened, as this member saw it
+ * @seq: its number: one more than that of the event before
+ * @proclet: that moved; 0: none
+ * @kind: PROCLET_EVENT_JOINED, ...
+ * @node: who joined or left; where the proclet came from or went to
+ */
+struct proclet_event {
+	__u64 seq;
+	__u64 proclet;
+	__u32 kind;
+	__u32 node;
+};
+#define PROCLET_EVENT_JOINED	4	/* there is a member on @node */
+#define PROCLET_EVENT_LEFT	5	/* there is none any more */
+#define PROCLET_EVENT_MOVED_IN	6	/* @proclet is here now */
+#define PROCLET_EVENT_MOVED_OUT	7	/* @proclet was here, and is on @node */
+#define PROCLET_EVENTS		512	/* so many are kept */
+
 #define PROCLET_IOC_MAGIC	0xB8
 #define PROCLET_IOC_JOIN	_IOWR(PROCLET_IOC_MAGIC, 0, struct proclet_join)
 #define PROCLET_IOC_MEMBERS	_IOWR(PROCLET_IOC_MAGIC, 1, struct proclet_members)
@@ -573,5 +593,84 @@ struct proclet_stack {
 #define PROCLET_IOC_WORK	_IOWR(PROCLET_IOC_MAGIC, 5, struct proclet_work)
 #define PROCLET_IOC_BRK		_IOW(PROCLET_IOC_MAGIC, 6, struct proclet_brk)
 #define PROCLET_IOC_STACK	_IOWR(PROCLET_IOC_MAGIC, 7, struct proclet_stack)
+
+/*
+ * io_uring: IORING_OP_URING_CMD on the member's file, with one of these as
+ * sqe->cmd_op and its struct in sqe->cmd. Bytes of arguments are copied when the
+ * SQE is submitted; result bytes are written before the CQE comes, by the thread
+ * that submitted. cqe->res is the result, or -errno:
+ *
+ *   -ENOTCONN, -EPERM, -EINVAL, -EFAULT, -E2BIG, -ESHUTDOWN: as for ioctls
+ *   -ENOTTY     cmd_op is none of these
+ *   -ECANCELED  by PROCLET_URING_CANCEL; or its ring was closed, or who submitted
+ *               it has ended or executes another program. The operation may have
+ *               been or be executed, nothing will be written to @out.
+ *   -EOVERFLOW  the result is not within 32 bits. The operation has ended, its
+ *               bytes are at @out, and a ring with IORING_SETUP_CQE32 has the
+ *               result in big_cqe[0].
+ *   -EOPNOTSUPP the ring has IORING_SETUP_IOPOLL
+ *
+ * io_uring's own IORING_OP_ASYNC_CANCEL does not find these commands.
+ */
+
+/**
+ * struct proclet_uring_op - an operation as that of a native thread
+ * @op: address of a struct proclet_native_op, read at submission; its @result is
+ *      not used
+ * @reserved: 0
+ */
+struct proclet_uring_op {
+	__u64 op;
+	__u64 reserved;
+};
+
+/**
+ * struct proclet_uring_op128 - the same, all in the SQE
+ * @op: the operation
+ * @flags: PROCLET_URING_DATA or 0
+ * @reserved: 0
+ * @data: PROCLET_URING_DATA: the argument bytes, at most 8; then @op.in is 0
+ *
+ * The ring must have IORING_SETUP_SQE128, else -EINVAL.
+ */
+struct proclet_uring_op128 {
+	struct proclet_op op;
+	__u32 flags;
+	__u32 reserved;
+	__u64 data;
+};
+#define PROCLET_URING_DATA	1
+
+/**
+ * struct proclet_uring_event - wait for the event that follows on another
+ * @after: number of that; 0: do not wait, but say the newest's number
+ * @event: address of a struct proclet_event; out
+ *
+ * Result: the kind of the event; 0 if @after was 0, with only the event's @seq
+ * valid. -EOVERFLOW: the event is not kept any more; the event's @seq is the
+ * newest's number, to go on with. -EINVAL: @after is of no event yet.
+ */
+struct proclet_uring_event {
+	__u64 after;
+	__u64 event;
+};
+
+/**
+ * struct proclet_uring_cancel - wait no longer for a command of the same ring
+ * @user_data: of its SQE; if there are several, one of them
+ * @reserved: 0
+ *
+ * Result: 0, or -ENOENT: there is none (any more). The other's CQE has -ECANCELED
+ * and comes after or before this one's.
+ */
+struct proclet_uring_cancel {
+	__u64 user_data;
+	__u64 reserved;
+};
+
+#define PROCLET_URING_OP	_IOW(PROCLET_IOC_MAGIC, 64, struct proclet_uring_op)
+#define PROCLET_URING_OP128	_IOW(PROCLET_IOC_MAGIC, 65, struct proclet_uring_op128)
+#define PROCLET_URING_EVENT	_IOW(PROCLET_IOC_MAGIC, 66, struct proclet_uring_event)
+#define PROCLET_URING_CANCEL	_IOW(PROCLET_IOC_MAGIC, 67, struct proclet_uring_cancel)
 
 #endif /* _UAPI_LINUX_PROCLET_H */
