@@ -266,7 +266,9 @@ struct location {
  * @key: both hashed: its name on the wire
  * @node: .
  * @ident: what the other members' must equal
+ * @flags: PROCLET_JOIN_*, likewise
  * @mm: of the member; compared, never dereferenced
+ * @tgid: of the member; compared only
  * @mapping: of the region
  * @inode: that has it
  * @ref: the file, node.lprocs, migrations, messages in work
@@ -275,8 +277,11 @@ struct location {
  * @dying: the member has gone or is going; also under node.lprocs_lock
  * @users: found by lproc_find(), under node.lprocs_lock
  * @users_wq: woken when that drops to 0
+ * @dumping: its process is about to dump core (PROCLET_IOC_DYING)
  * @lost: members that have died, bit id - 1, not yet told to the manager
- * @ended: the logical process has ended (@exit_event, @exit_status, @exit_node)
+ * @lost_reason: why, by id - 1
+ * @ended: the logical process has ended (@exit_event, @exit_status, @exit_node,
+ *         @exit_reason)
  * @joining: JOIN answers are still out, from @join_wait
  * @members: bit set of nodes with a member, bit id - 1
  * @join_wait: bit set of nodes whose answer is missing
@@ -317,7 +322,9 @@ struct lproc {
 	u64 key;
 	struct pnode *node;
 	struct proclet_ident ident;
+	u32 flags;
 	struct mm_struct *mm;
+	struct pid *tgid;
 	struct address_space *mapping;
 	struct inode *inode;
 	struct kref ref;
@@ -327,11 +334,14 @@ struct lproc {
 	bool dying;
 	u32 users;
 	wait_queue_head_t users_wq;
+	bool dumping;
 	u32 lost;
+	char lost_reason[PROCLET_MAX_NODES][PROCLET_REASON_MAX];
 	bool ended;
 	u32 exit_event;
 	s32 exit_status;
 	u32 exit_node;
+	char exit_reason[PROCLET_REASON_MAX];
 	bool joining;
 	u32 members;
 	u32 join_wait;
@@ -385,8 +395,9 @@ static inline struct proclet_tcb *thread_tcb(struct thread *t)
 int lproc_join(struct file *file, struct proclet_join *join);
 int lproc_members(struct lproc *lproc, struct proclet_members *m);
 int lproc_manage(struct lproc *lproc, struct proclet_manage *m);
-void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node);
-void lproc_leave(struct lproc *lproc);
+void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node, const char *reason);
+int lproc_dying(struct lproc *lproc, struct proclet_dying *d);
+void lproc_process_gone(struct lproc *lproc);	/* it is exiting, or was replaced */
 void lproc_release(struct lproc *lproc);
 struct lproc *lproc_find(struct pnode *node, u64 key, bool dying);
 void lproc_moves_put(struct lproc *lproc);	/* lproc.moves and a reference */
@@ -398,12 +409,13 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m);
 void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m);
 void lproc_peer_up(struct peer *peer);
 void lproc_peer_down(struct peer *peer);
-void lproc_lost_member(struct lproc *lproc, u32 node);
+void lproc_lost_member(struct lproc *lproc, u32 node, bool refused, const char *reason);
 
 /* region.c: segments, their pages, what can be mapped */
 int region_setup(struct lproc *lproc);
 void region_teardown(struct lproc *lproc);
 int region_mmap(struct file *file, struct vm_area_struct *vma);
+int region_extent(struct lproc *lproc, struct proclet_extent *e);
 struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit);
 int segment_publish(struct segment *seg);
 struct segment *segment_get(struct lproc *lproc, u64 addr);
