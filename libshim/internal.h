@@ -242,6 +242,15 @@ extern __thread struct proclet_worker *park_self
 	__attribute__((tls_model("initial-exec")));
 int park_init(void);
 
+/* symbol.c: names of the program's functions; async-signal-safe */
+void symbol_init(void);
+bool symbol_name(unsigned long addr, char *name, size_t size, unsigned long *off);
+
+/* crash.c: fatal signals, fork() */
+int crash_init(void);
+void crash_worker_init(void);
+void crash_wait(void);	/* does not return when the process is about to be killed */
+
 /* call.c */
 __s64 shim_op(const struct proclet_op *op);
 void call_prepare(struct proclet_tcb *tcb, proclet_method_t fn);

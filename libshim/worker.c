@@ -158,6 +158,7 @@ static void *worker_main(void *arg)
 	__u32 done = PROCLET_DONE_NONE;
 	int err;
 
+	crash_worker_init();
 	sigaltstack(NULL, &w->altstack);
 	park_self = w->page;
 	for (;;) {
