@@ -99,6 +99,9 @@ struct waiter {
  * @out_cap: and how much of it
  * @waiter: where that is
  * @reply: THREAD_REPLIED
+ * @op: for the tables: what it waits for, enum proclet_op_code; 0: not known here
+ * @target: of that
+ * @held: since when we have it
  */
 struct thread {
 	struct segment *seg;
@@ -110,6 +113,9 @@ struct thread {
 	u64 out_cap;
 	struct waiter waiter;
 	struct op *reply;
+	u32 op;
+	u64 target;
+	ktime_t held;
 	struct rcu_head rcu;
 };
 
@@ -247,6 +253,9 @@ struct op {
 struct native_wait {
 	struct completion done;
 	pid_t pid;
+	u32 op;
+	u64 target;
+	ktime_t began;
 	struct waiter waiter;
 	struct op *reply;
 };
@@ -448,6 +457,7 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked);
 bool worker_check_dying(struct proclet *p);	/* lproc.lock; true: free it now */
 u32 worker_depth(const struct worker *w);
 struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i);
+u64 chain_callee(struct lproc *lproc, const struct worker *w, u32 i);	/* lproc.lock */
 bool worker_has_stack(struct lproc *lproc, u64 stack);	/* lproc.lock */
 void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
 

@@ -351,6 +351,7 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 	t->out = le64_to_cpu(w->out);
 	t->out_cap = le64_to_cpu(w->out_cap);
 	t->waiter.sent_to = le32_to_cpu(w->sent_to);
+	t->held = ktime_get();
 	t->waiter.since = jiffies;
 	t->item.proclet = in->p;
 	list_add_tail(&t->entry, &in->threads);

@@ -413,7 +413,13 @@ int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 int op_native(struct lproc *lproc, struct proclet_native_op *n)
 {
 	struct proclet_token token = { .node = lproc->node->id };
-	struct native_wait w = { .pid = current->pid, .waiter.since = jiffies };
+	struct native_wait w = {
+		.pid = current->pid,
+		.op = n->op.op,
+		.target = n->op.target,
+		.began = ktime_get(),
+		.waiter.since = jiffies,
+	};
 	struct op *op;
 	u32 len, seq;
 	int err;

@@ -44,6 +44,9 @@ void thread_hold(struct thread *t, struct proclet *p, enum thread_state state)
 	t->state = state;
 	t->item.proclet = p;
 	t->waiter = (struct waiter){ .since = jiffies };
+	t->op = 0;
+	t->target = 0;
+	t->held = ktime_get();
 	list_add_tail(&t->entry, &p->threads);
 }
 

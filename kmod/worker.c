@@ -147,6 +147,15 @@ static bool may_hold(const struct proclet *p)
 		     p->state == PROCLET_DYING);
 }
 
+/* The proclet that the thread at @i of a worker's chain has called; 0: not known. */
+u64 chain_callee(struct lproc *lproc, const struct worker *w, u32 i)
+{
+	struct thread *t = thread_at(lproc, READ_ONCE(w->shared->chain[i + 1]));
+	struct proclet_tcb *tcb = t && !t->seg->gone ? thread_tcb(t) : NULL;
+
+	return tcb ? READ_ONCE(tcb->proclet) : 0;
+}
+
 /* A thread in a local call: it now waits for a reply that comes through us. */
 static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 {
@@ -166,6 +175,8 @@ static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 	t->out_cap = READ_ONCE(tcb->out_cap);
 	thread_hold(t, p, THREAD_WAITING);
 	t->waiter.sent_to = lproc->node->id;
+	t->op = PROCLET_OP_CALL;
+	t->target = chain_callee(lproc, w, i);
 }
 
 static bool chain_has(struct lproc *lproc, struct worker *w, struct proclet *p)
@@ -350,6 +361,8 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 		t->out = work->op.out;
 		t->out_cap = work->op.out_cap;
 		thread_hold(t, p, THREAD_WAITING);
+		t->op = work->op.op;
+		t->target = work->op.target;
 		break;
 	case PROCLET_DONE_PARKED:
 		thread_hold(t, p, THREAD_PARKED);
