@@ -238,6 +238,7 @@ METHOD(spawn_in_method)
 /* A fault with something on the heap to find, and a thread that waits. */
 METHOD(sleep_forever)
 {
+	*(volatile __u32 *)root = 1;
 	for (;;)
 		pause();
 	return 0;
@@ -250,7 +251,6 @@ METHOD(wait_forever)
 	for (int i = 0; i < 8; i++)
 		mark[i] = 2 * (MARK + 1);
 	fprintf(stderr, "mark 1 at %lx\n", (long)&mark[1]);
-	*(volatile __u32 *)root = 1;
 	proclet_call(*(const proclet_t *)in, sleep_forever, NULL, 0, NULL, 0);
 	return mark[0];
 }
@@ -272,6 +272,51 @@ METHOD(die_with_mark)
 	fprintf(stderr, "mark 0 at %lx\nmark 2 at %lx\n", (long)&mark[1], (long)&mark[MIB - 1]);
 	fault();
 	return 0;
+}
+
+/* A line of a command's output that has all these words, in this order. */
+static bool command_says(const char *command, const char *const *words)
+{
+	FILE *f = popen(command, "r");
+	bool found = false;
+	char line[512];
+
+	while (f && fgets(line, sizeof(line), f)) {
+		const char *const *w = words;
+		char *save, *word;
+
+		fputs(line, stderr);
+		for (word = strtok_r(line, " \n", &save); word && *w;
+		     word = strtok_r(NULL, " \n", &save))
+			if (!strcmp(word, *w))
+				w++;
+		found |= !*w;
+	}
+	return f && !pclose(f) && found;
+}
+
+/* What procletctl shows here of two proclets: the second waits for the first. */
+METHOD(shown)
+{
+	const proclet_t *p = in;
+	char far[20], here[20], self[20];
+
+	snprintf(far, sizeof(far), "%016llx", (unsigned long long)p[0]);
+	snprintf(here, sizeof(here), "%016llx", (unsigned long long)p[1]);
+	snprintf(self, sizeof(self), "%016llx", (unsigned long long)proclet_self());
+	if (!command_says("procletctl ps -l life", (const char *[]){
+		"2", "life", here, "present", NULL }))
+		return 1;
+	if (!command_says("procletctl threads -l life", (const char *[]){
+		"2", "life", here, "waiting", "-", "3", "wait_forever", "call", far, NULL }))
+		return 2;
+	if (!command_says("procletctl threads -l life", (const char *[]){
+		"2", "life", self, "running", "shown", NULL }))
+		return 3;
+	if (!command_says("procletctl lprocs -l life", (const char *[]){
+		"2", "life", "survive", NULL }))
+		return 4;
+	return command_says("procletctl ps -l elsewhere", (const char *[]){ "life", NULL }) ? 5 : 0;
 }
 
 /* ---- scenarios, run by the root ---- */
@@ -406,10 +451,26 @@ static int core(void)
 	TRY(made_at(&p, victim_node()));
 	/* A thread that no worker has. */
 	caller_start(q, wait_forever, &far, sizeof(far), NULL, 0);
-	while (proclet_call(q, is_waiting, NULL, 0, NULL, 0) != 1)
+	while (proclet_call(far, is_waiting, NULL, 0, NULL, 0) != 1)
 		;
 	proclet_call(p, die_with_mark, NULL, 0, NULL, 0);
 	return wait_for_the_end();
+}
+
+static int tables(void)
+{
+	proclet_t q, p, both[2];
+
+	TRY(made_at(&both[0], nodes[2]));
+	TRY(made_at(&both[1], victim_node()));
+	TRY(made_at(&p, victim_node()));
+	q = both[1];
+	caller_start(q, wait_forever, both, sizeof(both[0]), NULL, 0);
+	/* Then it has suspended itself. */
+	while (proclet_call(both[0], is_waiting, NULL, 0, NULL, 0) != 1)
+		;
+	CHECK_EQ(proclet_call(p, shown, both, sizeof(both), NULL, 0), 0);
+	return KSFT_PASS;
 }
 
 static int errors_have_names(void)
@@ -593,6 +654,8 @@ static const struct scenario scenarios[] = {
 	  .victim = { SIGSEGV | WCOREFLAG, "" },
 	  .other = { EXITED(LOST), GONE("killed by SIGSEGV in method die_with_mark of proclet @") },
 	  .prepare = want_core, .look = look_at_core },
+	{ "tables", tables, LPROC_SURVIVE, NULL, .root = { 0, "" }, .victim = { 0, "" },
+	  .other = { 0, "" } },
 	{ "errors_have_names", errors_have_names, 0, NULL, .root = { 0, "" }, .victim = { 0, "" }, .other = { 0, "" } },
 };
 
