@@ -54,6 +54,13 @@ METHOD(where)
 	return lproc_node();
 }
 
+METHOD(members)
+{
+	int ids[PROCLET_MAX_NODES];
+
+	return lproc_nodes(ids, PROCLET_MAX_NODES);
+}
+
 METHOD(die_of_fault)
 {
 	fault();
@@ -286,8 +293,8 @@ static bool command_says(const char *command, const char *const *words)
 		char *save, *word;
 
 		fputs(line, stderr);
-		for (word = strtok_r(line, " \n", &save); word && *w;
-		     word = strtok_r(NULL, " \n", &save))
+		for (word = strtok_r(line, "\n ", &save); word && *w;
+		     word = strtok_r(NULL, "\n ", &save))
 			if (!strcmp(word, *w))
 				w++;
 		found |= !*w;
@@ -410,6 +417,10 @@ static int crash_survived(void)
 	CHECK_EQ(proclet_call(p, die_of_fault, NULL, 0, NULL, 0), -ECONNRESET);
 	CHECK_EQ(proclet_call(p, where, NULL, 0, NULL, 0), -EHOSTUNREACH);
 	CHECK_EQ(proclet_call(q, where, NULL, 0, NULL, 0), nodes[2]);
+	/* It may hear of that later than we do. */
+	while (proclet_call(q, members, NULL, 0, NULL, 0) == node_count)
+		;
+	CHECK_EQ(proclet_call(q, members, NULL, 0, NULL, 0), node_count - 1);
 	return KSFT_PASS;
 }
 
