@@ -55,7 +55,8 @@ typedef ssize_t (*proclet_method_t)(void *root, const void *in, size_t in_len,
  * The environment says which member this is (set by procletctl and vcluster):
  * PROCLET_NODE (node id; default: the only node), PROCLET_MEMBERS (wait for so
  * many before @root starts; default 1), PROCLET_ROOT (node id of the root
- * member; default: this one), PROCLET_RUN (16 hex digits; default 0).
+ * member; default: this one), PROCLET_RUN (16 hex digits; default 0),
+ * PROCLET_POLICY ("end" or "survive", see lproc_set_flags()).
  *
  * Returns the root's exit status in every member, or a negative errno value
  * after a message on stderr.
@@ -79,6 +80,20 @@ static inline int lproc_main(const char *name, int (*root)(int argc, char **argv
 	return lproc_main_methods(name, root, argc, argv, __start_proclet_methods,
 				  __stop_proclet_methods);
 }
+
+/**
+ * lproc_set_flags() - how the logical process is to be, before lproc_main()
+ * @flags: LPROC_SURVIVE or 0, the same in all members
+ *
+ * The loss of a member (it crashes, is killed, executes another program, or its
+ * node is lost) ends the logical process: lproc_main() returns -ECONNRESET in all
+ * others, after a message that names the node and the reason. With LPROC_SURVIVE
+ * they go on, callers of what was there get errors, and only the loss of the
+ * root's member is the end. PROCLET_POLICY in the environment has precedence.
+ * Documentation/process.rst has more.
+ */
+void lproc_set_flags(unsigned int flags);
+#define LPROC_SURVIVE		1	/* lose members, not all */
 
 /* lproc_node() - id of the node that the caller runs on now */
 int lproc_node(void);
@@ -269,6 +284,12 @@ ssize_t proclet_read(proclet_t p, size_t off, void *buf, size_t len);
  * but for -ECONNRESET: perhaps.
  */
 ssize_t proclet_write(proclet_t p, size_t off, const void *buf, size_t len);
+
+/*
+ * proclet_strerror() - what a negative errno value of a function here means: a
+ * constant string. What no function here returns is as with strerror().
+ */
+const char *proclet_strerror(int err);
 
 struct proclet_move;	/* <linux/proclet.h> */
 struct proclet_stats;

@@ -15,6 +15,18 @@ static int proclet_open(struct inode *inode, struct file *file)
 	return 0;
 }
 
+/* Also called for copies of the descriptor, in other processes. */
+static int proclet_flush(struct file *file, fl_owner_t id)
+{
+	/* Pairs with lproc_join(). */
+	struct lproc *lproc = smp_load_acquire(&file->private_data);
+
+	/* If someone else still looks into its memory, that has not gone. */
+	if (lproc && (current->flags & PF_EXITING) && task_tgid(current) == lproc->tgid)
+		lproc_process_gone(lproc);
+	return 0;
+}
+
 static int proclet_release(struct inode *inode, struct file *file)
 {
 	if (file->private_data)
@@ -32,6 +44,8 @@ union ioctl_arg {
 	struct proclet_work work;
 	struct proclet_brk brk;
 	struct proclet_stack stack;
+	struct proclet_dying dying;
+	struct proclet_extent extent;
 };
 
 static int do_join(struct file *file, union ioctl_arg *arg)
@@ -53,7 +67,7 @@ static int do_exit_lproc(struct file *file, union ioctl_arg *arg)
 {
 	struct lproc *lproc = file->private_data;
 
-	lproc_exit(lproc, PROCLET_EVENT_EXIT, arg->exit.status, lproc->node->id);
+	lproc_exit(lproc, PROCLET_EVENT_EXIT, arg->exit.status, lproc->node->id, "");
 	return 0;
 }
 
@@ -77,6 +91,16 @@ static int do_stack(struct file *file, union ioctl_arg *arg)
 	return thread_ioctl(file->private_data, &arg->stack);
 }
 
+static int do_dying(struct file *file, union ioctl_arg *arg)
+{
+	return lproc_dying(file->private_data, &arg->dying);
+}
+
+static int do_extent(struct file *file, union ioctl_arg *arg)
+{
+	return region_extent(file->private_data, &arg->extent);
+}
+
 /*
  * @size: of the first version's struct, which every caller must give at least
  * @joined: only for members
@@ -97,6 +121,8 @@ static const struct ioctl {
 	{ PROCLET_IOC_WORK, sizeof(struct proclet_work), true, false, do_work },
 	{ PROCLET_IOC_BRK, sizeof(struct proclet_brk), true, false, do_brk },
 	{ PROCLET_IOC_STACK, sizeof(struct proclet_stack), true, false, do_stack },
+	{ PROCLET_IOC_DYING, sizeof(struct proclet_dying), true, false, do_dying },
+	{ PROCLET_IOC_EXTENT, sizeof(struct proclet_extent), true, false, do_extent },
 };
 
 static long proclet_ioctl(struct file *file, unsigned int cmd, unsigned long uarg)
@@ -140,6 +166,7 @@ static long proclet_ioctl(struct file *file, unsigned int cmd, unsigned long uar
 static const struct file_operations proclet_fops = {
 	.owner = THIS_MODULE,
 	.open = proclet_open,
+	.flush = proclet_flush,
 	.release = proclet_release,
 	.unlocked_ioctl = proclet_ioctl,
 	.compat_ioctl = compat_ptr_ioctl,

@@ -9,6 +9,7 @@
 #include <linux/mm.h>
 #include <linux/random.h>
 #include <linux/sched/mm.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "compat.h"
@@ -36,6 +37,7 @@ static void lproc_free(struct kref *ref)
 	clock_teardown(lproc);
 	if (lproc->mm)
 		mmdrop(lproc->mm);
+	put_pid(lproc->tgid);
 	node_put(lproc->node);
 	kvfree(lproc->events);
 	kfree(lproc);
@@ -129,14 +131,21 @@ static void send_join(struct lproc *lproc, struct peer *peer)
 	memcpy(m->name, lproc->name, sizeof(m->name));
 	ident_to_wire(&m->ident, &lproc->ident);
 	clock_stamp(lproc, &m->hdr);
+	m->flags = cpu_to_le32(lproc->flags);
 	msg_send(peer->node, peer->id, msg);
 }
 
+static const char *policy_name(u32 flags)
+{
+	return flags & PROCLET_JOIN_SURVIVE ? "survive" : "end";
+}
+
 /* Say in @why what differs; false: nothing. */
-static bool ident_differs(struct lproc *lproc, const struct wire_ident *w, u32 peer,
-			  char *why, size_t size)
+static bool join_differs(struct lproc *lproc, const struct wire_join *join, u32 peer,
+			 char *why, size_t size)
 {
 	const struct proclet_ident *id = &lproc->ident;
+	const struct wire_ident *w = &join->ident;
 	u32 self = lproc->node->id;
 
 	if (le32_to_cpu(w->build_id_len) != id->build_id_len ||
@@ -158,6 +167,10 @@ static bool ident_differs(struct lproc *lproc, const struct wire_ident *w, u32 p
 	else if (le32_to_cpu(w->page_size) != id->page_size)
 		snprintf(why, size, "page size %u on node %u, %u on node %u",
 			 le32_to_cpu(w->page_size), peer, id->page_size, self);
+	else if (le32_to_cpu(join->flags) != lproc->flags)
+		snprintf(why, size, "policy '%s' on node %u, '%s' on node %u",
+			 policy_name(le32_to_cpu(join->flags)), peer,
+			 policy_name(lproc->flags), self);
 	else
 		return false;
 	return true;
@@ -184,8 +197,7 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 		snprintf(reason, sizeof(reason), "the name hashes as '%s', take another",
 			 lproc->name);
 		status = -EXDEV;
-	} else if (lproc && ident_differs(lproc, &m->ident, peer->id, reason,
-					  sizeof(reason))) {
+	} else if (lproc && join_differs(lproc, m, peer->id, reason, sizeof(reason))) {
 		/* Both are joining: the lower node id stays. */
 		if (!READ_ONCE(lproc->joining) || lproc->node->id < peer->id)
 			status = -EXDEV;
@@ -253,31 +265,13 @@ void lproc_peer_up(struct peer *peer)
 	lprocs_for_each(peer->node, announce_join, peer);
 }
 
-void lproc_lost_member(struct lproc *lproc, u32 node)
-{
-	spin_lock(&lproc->lock);
-	if ((lproc->members & node_bit(node)) && !lproc->ended)
-		lproc->lost |= node_bit(node);
-	if (lproc->members & node_bit(node))
-		event_add(lproc, PROCLET_EVENT_LEFT, node, 0);
-	lproc->members &= ~node_bit(node);
-	lproc->join_wait &= ~node_bit(node);
-	spin_unlock(&lproc->lock);
-	wake_up_all(&lproc->members_wq);
-	wake_up_all(&lproc->manager_wq);
-	location_lost(lproc, node);
-	migrate_src_lost(lproc, node);
-	migrate_dst_lost(lproc, node);
-	waiters_lost_node(lproc, node);
-}
-
 static void lost_peer(struct lproc *lproc, void *arg)
 {
 	struct peer *peer = arg;
 
 	pulls_lost(lproc, peer->id);
 	migrate_peer_down(lproc, peer);
-	lproc_lost_member(lproc, peer->id);
+	lproc_lost_member(lproc, peer->id, false, "its node is not connected any more");
 }
 
 void lproc_peer_down(struct peer *peer)
@@ -285,43 +279,62 @@ void lproc_peer_down(struct peer *peer)
 	lprocs_for_each(peer->node, lost_peer, peer);
 }
 
-/* Tell every connected peer; @join: and expect its answer. */
-static void tell_peers(struct lproc *lproc, u32 type, s32 status, bool join)
+static void send_leave(struct lproc *lproc, struct peer *peer)
+{
+	struct wire_leave *m;
+	struct xport_msg *msg;
+
+	m = msg_new(&msg, WIRE_LEAVE, lproc->key, sizeof(*m));
+	if (!m)
+		return;
+	m->refused = cpu_to_le32(READ_ONCE(lproc->joining));
+	strscpy(m->reason, lproc->exit_reason, sizeof(m->reason));
+	msg_send(peer->node, peer->id, msg);
+}
+
+static void send_exit(struct lproc *lproc, struct peer *peer)
 {
 	struct wire_exit *m;
 	struct xport_msg *msg;
+
+	m = msg_new(&msg, WIRE_EXIT, lproc->key, sizeof(*m));
+	if (!m)
+		return;
+	m->event = cpu_to_le32(lproc->exit_event);
+	m->status = cpu_to_le32(lproc->exit_status);
+	m->node = cpu_to_le32(lproc->exit_node);
+	strscpy(m->reason, lproc->exit_reason, sizeof(m->reason));
+	msg_send(peer->node, peer->id, msg);
+}
+
+/* Tell every connected peer. */
+static void tell_peers(struct lproc *lproc, void (*send)(struct lproc *lproc, struct peer *peer))
+{
 	struct peer *peer;
-	u32 id, len = type == WIRE_EXIT ? sizeof(*m) : sizeof(struct wire_leave);
+	u32 id;
 
 	for (id = 1; id <= PROCLET_MAX_NODES; id++) {
 		peer = peer_get(lproc->node, id);
 		if (!peer)
 			continue;
-		if (!READ_ONCE(peer->up)) {
-			peer_put(peer);
-			continue;
-		}
-		if (join) {
-			spin_lock(&lproc->lock);
-			lproc->join_wait |= node_bit(id);
-			spin_unlock(&lproc->lock);
-			send_join(lproc, peer);
-		} else {
-			m = msg_new(&msg, type, lproc->key, len);
-			if (m && type == WIRE_EXIT) {
-				m->status = cpu_to_le32(status);
-				m->node = cpu_to_le32(lproc->node->id);
-			}
-			if (m)
-				msg_send(lproc->node, id, msg);
-		}
-		/* It may have gone down before its bit was set. */
-		if (join && !READ_ONCE(peer->up)) {
-			spin_lock(&lproc->lock);
-			lproc->join_wait &= ~node_bit(id);
-			spin_unlock(&lproc->lock);
-		}
+		if (READ_ONCE(peer->up))
+			send(lproc, peer);
 		peer_put(peer);
+	}
+}
+
+/* The same, and expect its answer. */
+static void ask_to_join(struct lproc *lproc, struct peer *peer)
+{
+	spin_lock(&lproc->lock);
+	lproc->join_wait |= node_bit(peer->id);
+	spin_unlock(&lproc->lock);
+	send_join(lproc, peer);
+	/* It may have gone down before its bit was set. */
+	if (!READ_ONCE(peer->up)) {
+		spin_lock(&lproc->lock);
+		lproc->join_wait &= ~node_bit(peer->id);
+		spin_unlock(&lproc->lock);
 	}
 }
 
@@ -342,6 +355,7 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	lproc->key = lproc_hash(lproc->name, lproc->run);
 	lproc->node = node;
 	lproc->ident = join->ident;
+	lproc->flags = join->flags;
 	lproc->joining = true;
 	kref_init(&lproc->ref);
 	INIT_LIST_HEAD(&lproc->entry);
@@ -411,7 +425,8 @@ int lproc_join(struct file *file, struct proclet_join *join)
 		return -EALREADY;
 	if (!name_ok(join->name) ||
 	    join->ident.build_id_len > sizeof(join->ident.build_id) ||
-	    join->node > PROCLET_MAX_NODES)
+	    join->node > PROCLET_MAX_NODES || join->reserved ||
+	    join->flags & ~PROCLET_JOIN_SURVIVE)
 		return -EINVAL;
 	node = node_find(join->node);
 	if (IS_ERR(node))
@@ -423,6 +438,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 	}
 	lproc->mm = current->mm;
 	mmgrab(lproc->mm);
+	lproc->tgid = get_pid(task_tgid(current));
 	err = clock_setup(lproc);
 	if (!err)
 		err = region_setup(lproc);
@@ -433,7 +449,7 @@ int lproc_join(struct file *file, struct proclet_join *join)
 		region_teardown(lproc);
 		goto put;
 	}
-	tell_peers(lproc, WIRE_JOIN, 0, true);
+	tell_peers(lproc, ask_to_join);
 	left = wait_event_killable_timeout(lproc->members_wq,
 					   READ_ONCE(lproc->refused) ||
 					   !READ_ONCE(lproc->join_wait), JOIN_TIMEOUT);
@@ -499,18 +515,21 @@ int lproc_manage(struct lproc *lproc, struct proclet_manage *m)
 	if (wait_event_interruptible(lproc->manager_wq, READ_ONCE(lproc->ended) ||
 				     READ_ONCE(lproc->lost) || READ_ONCE(lproc->spawn)))
 		return -EINTR;
-	spin_lock(&lproc->lock);
 	m->node = 0;
-	if (lproc->ended) {
-		m->event = lproc->exit_event;
-		m->status = lproc->exit_status;
-		m->node = lproc->exit_node;
-	} else if (lproc->lost) {
+	memset(m->reason, 0, sizeof(m->reason));
+	spin_lock(&lproc->lock);
+	if (lproc->lost) {
 		node = ffs(lproc->lost);
 		lproc->lost &= ~node_bit(node);
 		m->event = PROCLET_EVENT_LOST;
 		m->status = 0;
 		m->node = node;
+		strscpy(m->reason, lproc->lost_reason[node - 1], sizeof(m->reason));
+	} else if (lproc->ended) {
+		m->event = lproc->exit_event;
+		m->status = lproc->exit_status;
+		m->node = lproc->exit_node;
+		strscpy(m->reason, lproc->exit_reason, sizeof(m->reason));
 	} else {
 		m->event = PROCLET_EVENT_SPAWN;
 		m->status = lproc->spawn;
@@ -521,7 +540,8 @@ int lproc_manage(struct lproc *lproc, struct proclet_manage *m)
 }
 
 /* It is over here: all that wait learn it. Returns false if it was before. */
-static bool lproc_end(struct lproc *lproc, u32 event, s32 status, u32 node)
+static bool lproc_end(struct lproc *lproc, u32 event, s32 status, u32 node,
+		      const char *reason)
 {
 	struct native_wait *n;
 	unsigned long index;
@@ -534,6 +554,7 @@ static bool lproc_end(struct lproc *lproc, u32 event, s32 status, u32 node)
 		lproc->exit_event = event;
 		lproc->exit_status = status;
 		lproc->exit_node = node;
+		strscpy(lproc->exit_reason, reason, sizeof(lproc->exit_reason));
 		WRITE_ONCE(lproc->ended, true);
 	}
 	list_for_each_entry(w, &lproc->idle, idle)
@@ -546,15 +567,49 @@ static bool lproc_end(struct lproc *lproc, u32 event, s32 status, u32 node)
 }
 
 /* End it here; if that is our own decision, everywhere. */
-void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node)
+void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node, const char *reason)
 {
 	bool first;
 
 	spin_lock(&lproc->lock);
-	first = lproc_end(lproc, event, status, node);
+	first = lproc_end(lproc, event, status, node, reason);
 	spin_unlock(&lproc->lock);
 	if (first && node == lproc->node->id && event == PROCLET_EVENT_EXIT)
-		tell_peers(lproc, WIRE_EXIT, status, false);
+		tell_peers(lproc, send_exit);
+}
+
+/*
+ * The member on @node has gone; @refused: it had not become one. That is the end
+ * for all, if not joined with PROCLET_JOIN_SURVIVE. The others hear why from
+ * whoever knows first: else they might hear before that we have gone, too.
+ */
+void lproc_lost_member(struct lproc *lproc, u32 node, bool refused, const char *reason)
+{
+	bool first = false;
+
+	spin_lock(&lproc->lock);
+	if ((lproc->members & node_bit(node)) && !lproc->ended && !refused) {
+		if (lproc->flags & PROCLET_JOIN_SURVIVE) {
+			lproc->lost |= node_bit(node);
+			strscpy(lproc->lost_reason[node - 1], reason,
+				sizeof(lproc->lost_reason[node - 1]));
+		} else {
+			first = lproc_end(lproc, PROCLET_EVENT_LOST, 0, node, reason);
+		}
+	}
+	if (lproc->members & node_bit(node))
+		event_add(lproc, PROCLET_EVENT_LEFT, node, 0);
+	lproc->members &= ~node_bit(node);
+	lproc->join_wait &= ~node_bit(node);
+	spin_unlock(&lproc->lock);
+	wake_up_all(&lproc->members_wq);
+	wake_up_all(&lproc->manager_wq);
+	location_lost(lproc, node);
+	migrate_src_lost(lproc, node);
+	migrate_dst_lost(lproc, node);
+	waiters_lost_node(lproc, node);
+	if (first)
+		tell_peers(lproc, send_exit);
 }
 
 /* Everything of a member that has gone, when nobody else uses it any more. */
@@ -594,24 +649,76 @@ static void lproc_purge(struct lproc *lproc)
 /*
  * The member ends: nothing finds it any more, the others are told, and what it
  * has under way comes to an end. The rest follows when its file is closed.
+ * @exited: its process has, with @status: that ends the logical process.
  */
-void lproc_leave(struct lproc *lproc)
+static void lproc_leave(struct lproc *lproc, const char *reason, bool exited, s32 status)
 {
 	struct pnode *node = lproc->node;
-	bool first;
+	bool first, ended;
 
 	spin_lock(&node->lprocs_lock);
 	spin_lock(&lproc->lock);
 	first = !lproc->dying;
 	WRITE_ONCE(lproc->dying, true);
-	lproc_end(lproc, PROCLET_EVENT_LOST, 0, node->id);
+	if (exited && first && !lproc->joining)
+		lproc_end(lproc, PROCLET_EVENT_EXIT, status, node->id, "");
+	ended = lproc->ended;
+	lproc_end(lproc, PROCLET_EVENT_LOST, 0, node->id, reason);
 	spin_unlock(&lproc->lock);
 	spin_unlock(&node->lprocs_lock);
 	if (!first)
 		return;
-	tell_peers(lproc, WIRE_LEAVE, 0, false);
+	/*
+	 * Who has not heard yet that it is over hears it before: we have left
+	 * because of that, and are not lost.
+	 */
+	if (ended)
+		tell_peers(lproc, send_exit);
+	tell_peers(lproc, send_leave);
 	migrate_src_lost(lproc, 0);
 	migrate_dst_lost(lproc, 0);
+}
+
+int lproc_dying(struct lproc *lproc, struct proclet_dying *d)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(d->reason) && d->reason[i]; i++)
+		if (!isascii(d->reason[i]) || !isprint(d->reason[i]))
+			return -EINVAL;
+	if (d->reserved || i == sizeof(d->reason))
+		return -EINVAL;
+	/* A child that shares the memory for a moment is not the member. */
+	if (task_tgid(current) != lproc->tgid)
+		return -EPERM;
+	WRITE_ONCE(lproc->dumping, true);
+	lproc_leave(lproc, d->reason, false, 0);
+	return 0;
+}
+
+/*
+ * The member's memory goes, or its file, with its process's last thread. Who has
+ * no last words (lproc_dying()) has an exit code.
+ */
+void lproc_process_gone(struct lproc *lproc)
+{
+	struct signal_struct *sig = current->signal;
+	char reason[PROCLET_REASON_MAX] = "";
+	bool exited = false;
+	int code = 0;
+
+	if (task_tgid(current) != lproc->tgid) {
+		/* The last one that looked into its memory. */
+	} else if (!(current->flags & PF_EXITING)) {
+		strscpy(reason, "executed another program", sizeof(reason));
+	} else {
+		code = READ_ONCE(sig->flags) & SIGNAL_GROUP_EXIT ?
+			READ_ONCE(sig->group_exit_code) : current->exit_code;
+		exited = !(code & 0x7f);
+		if (!exited)
+			snprintf(reason, sizeof(reason), "killed by signal %d", code & 0x7f);
+	}
+	lproc_leave(lproc, reason, exited, code >> 8 & 0xff);
 }
 
 /* The member's file has been closed, so no thread of it is in here. */
@@ -620,7 +727,7 @@ void lproc_release(struct lproc *lproc)
 	struct pnode *node = lproc->node;
 	u32 used;
 
-	lproc_leave(lproc);
+	lproc_leave(lproc, "", false, 0);
 	/* Nobody finds it by name any more; who has found it before, ends now. */
 	wait_event(lproc->users_wq, !READ_ONCE(lproc->users));
 	cancel_delayed_work_sync(&lproc->waiters_work);

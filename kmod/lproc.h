@@ -114,6 +114,7 @@ struct waiter {
  * @out_cap: and how much of it
  * @waiter: where that is
  * @reply: THREAD_REPLIED
+ * @held: since when we have it
  */
 struct thread {
 	struct segment *seg;
@@ -125,6 +126,7 @@ struct thread {
 	u64 out_cap;
 	struct waiter waiter;
 	struct op *reply;
+	ktime_t held;
 	struct rcu_head rcu;
 };
 
@@ -271,6 +273,7 @@ struct op {
  * @wake: it has @reply or @result, and is not in lproc.natives any more; lproc.lock is held
  * @done: of a native thread
  * @pid: who made the operation
+ * @began: when
  * @is_uring: it is a command of io_uring
  * @is_event: it waits for an event, not for an operation
  * @seq: .
@@ -285,6 +288,7 @@ struct native_wait {
 	bool is_uring;
 	bool is_event;
 	u32 seq;
+	ktime_t began;
 	struct waiter waiter;
 	struct op *reply;
 	s64 result;
@@ -305,7 +309,9 @@ struct location {
  * @key: both hashed: its name on the wire
  * @node: .
  * @ident: what the other members' must equal
+ * @flags: PROCLET_JOIN_*, likewise
  * @mm: of the member; compared, never dereferenced
+ * @tgid: of the member; compared only
  * @mapping: of the region
  * @inode: that has it
  * @clock_page: struct proclet_clock, shared with the program
@@ -320,8 +326,11 @@ struct location {
  * @dying: the member has gone or is going; also under node.lprocs_lock
  * @users: found by lproc_find(), under node.lprocs_lock
  * @users_wq: woken when that drops to 0
+ * @dumping: its process is about to dump core (PROCLET_IOC_DYING)
  * @lost: members that have died, bit id - 1, not yet told to the manager
- * @ended: the logical process has ended (@exit_event, @exit_status, @exit_node)
+ * @lost_reason: why, by id - 1
+ * @ended: the logical process has ended (@exit_event, @exit_status, @exit_node,
+ *         @exit_reason)
  * @joining: JOIN answers are still out, from @join_wait
  * @members: bit set of nodes with a member, bit id - 1
  * @join_wait: bit set of nodes whose answer is missing
@@ -369,7 +378,9 @@ struct lproc {
 	u64 key;
 	struct pnode *node;
 	struct proclet_ident ident;
+	u32 flags;
 	struct mm_struct *mm;
+	struct pid *tgid;
 	struct address_space *mapping;
 	struct inode *inode;
 	struct page *clock_page;
@@ -385,11 +396,14 @@ struct lproc {
 	bool dying;
 	u32 users;
 	wait_queue_head_t users_wq;
+	bool dumping;
 	u32 lost;
+	char lost_reason[PROCLET_MAX_NODES][PROCLET_REASON_MAX];
 	bool ended;
 	u32 exit_event;
 	s32 exit_status;
 	u32 exit_node;
+	char exit_reason[PROCLET_REASON_MAX];
 	bool joining;
 	u32 members;
 	u32 join_wait;
@@ -450,8 +464,9 @@ static inline struct proclet_tcb *thread_tcb(struct thread *t)
 int lproc_join(struct file *file, struct proclet_join *join);
 int lproc_members(struct lproc *lproc, struct proclet_members *m);
 int lproc_manage(struct lproc *lproc, struct proclet_manage *m);
-void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node);
-void lproc_leave(struct lproc *lproc);
+void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node, const char *reason);
+int lproc_dying(struct lproc *lproc, struct proclet_dying *d);
+void lproc_process_gone(struct lproc *lproc);	/* it is exiting, or was replaced */
 void lproc_release(struct lproc *lproc);
 struct lproc *lproc_find(struct pnode *node, u64 key, bool dying);
 void lproc_moves_put(struct lproc *lproc);	/* lproc.moves and a reference */
@@ -463,12 +478,13 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m);
 void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m);
 void lproc_peer_up(struct peer *peer);
 void lproc_peer_down(struct peer *peer);
-void lproc_lost_member(struct lproc *lproc, u32 node);
+void lproc_lost_member(struct lproc *lproc, u32 node, bool refused, const char *reason);
 
 /* region.c: segments, their pages, what can be mapped */
 int region_setup(struct lproc *lproc);
 void region_teardown(struct lproc *lproc);
 int region_mmap(struct file *file, struct vm_area_struct *vma);
+int region_extent(struct lproc *lproc, struct proclet_extent *e);
 struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit);
 int segment_publish(struct segment *seg);
 struct segment *segment_get(struct lproc *lproc, u64 addr);
@@ -501,6 +517,7 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked);
 bool worker_check_dying(struct proclet *p);	/* lproc.lock; true: free it now */
 u32 worker_depth(const struct worker *w);
 struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i);
+u64 chain_callee(struct lproc *lproc, const struct worker *w, u32 i);	/* lproc.lock */
 bool worker_has_stack(struct lproc *lproc, u64 stack);	/* lproc.lock */
 void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
 

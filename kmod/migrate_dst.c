@@ -357,6 +357,7 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 	t->waiter.target = le64_to_cpu(w->target);
 	t->waiter.deadline = le64_to_cpu(w->deadline);
 	t->waiter.cancelled = le32_to_cpu(w->cancelled);
+	t->held = ktime_get();
 	t->item.proclet = in->p;
 	list_add_tail(&t->entry, &in->threads);
 	return 0;

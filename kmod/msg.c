@@ -80,16 +80,18 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 {
 	const struct wire_hdr *hdr = data;
 	const struct wire_moved *moved = data;
-	const struct wire_exit *leave = data;
+	const struct wire_leave *leave = data;
+	const struct wire_exit *end = data;
 	u32 type = le16_to_cpu(hdr->type);
 
 	switch (type) {
 	case WIRE_LEAVE:
-		lproc_lost_member(lproc, peer->id);
+		lproc_lost_member(lproc, peer->id, le32_to_cpu(leave->refused),
+				  leave->reason);
 		return 0;
 	case WIRE_EXIT:
-		lproc_exit(lproc, PROCLET_EVENT_EXIT, le32_to_cpu(leave->status),
-			   le32_to_cpu(leave->node));
+		lproc_exit(lproc, le32_to_cpu(end->event), le32_to_cpu(end->status),
+			   le32_to_cpu(end->node), end->reason);
 		return 0;
 	case WIRE_OP:
 		return op_recv(lproc, peer, data, len);

@@ -525,6 +525,7 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 {
 	int err;
 
+	w->began = ktime_get();
 	waiter_init(&w->waiter, true);
 	/* In turn: a late reply must not find the next operation. */
 	err = xa_alloc_cyclic(&lproc->natives, &w->seq, NULL, XA_LIMIT(1, U32_MAX),

@@ -17,6 +17,8 @@
 
 /* Pages after the one that faulted which are mapped with it, if they exist. */
 #define FAULT_AROUND		15
+/* Pages without memory that PROCLET_IOC_EXTENT counts in. */
+#define EXTENT_GAP		256
 
 #define HEAP_SLOTS	(PROCLET_STACKS_OFF >> PROCLET_GRANULE_SHIFT)
 #define STACK_SLOTS	((PROCLET_SLICE_SIZE - PROCLET_STACKS_OFF) / PROCLET_STACK_SIZE)
@@ -268,6 +270,11 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 	if (!segment_accessible(seg, addr - seg->start))
 		goto out;
 	index = (addr - seg->start) >> PAGE_SHIFT;
+	/* A hole in the core dump, rather than memory. */
+	if ((current->flags & PF_DUMPCORE) && !xa_load(&seg->pages, index)) {
+		ret = VM_FAULT_SIGBUS;
+		goto out;
+	}
 	page = segment_page(seg, index, GFP_KERNEL_ACCOUNT);
 	if (!page) {
 		ret = VM_FAULT_OOM;
@@ -319,6 +326,8 @@ static vm_fault_t table_fault(struct vm_fault *vmf, struct xarray *xa, u64 off)
 
 	if (vmf->vma->vm_mm != lproc->mm)
 		return VM_FAULT_SIGSEGV;
+	if ((current->flags & PF_DUMPCORE) && !xa_load(xa, vmf->pgoff - (off >> PAGE_SHIFT)))
+		return VM_FAULT_SIGBUS;
 	page = table_page(xa, vmf->pgoff - (off >> PAGE_SHIFT));
 	if (!page)
 		return VM_FAULT_OOM;
@@ -355,10 +364,17 @@ static vm_fault_t workers_fault(struct vm_fault *vmf)
 	return table_fault(vmf, &lproc->worker_pages, PROCLET_MMAP_WORKERS);
 }
 
-/* A part of the region must not move or be split from the rest. */
-static int region_may_split(struct vm_area_struct *vma, unsigned long addr)
+static int may_not_split(struct vm_area_struct *vma, unsigned long addr)
 {
 	return -EINVAL;
+}
+
+/* A part of the region must not move or be split from the rest, but for a dump. */
+static int region_may_split(struct vm_area_struct *vma, unsigned long addr)
+{
+	struct lproc *lproc = vma->vm_file->private_data;
+
+	return READ_ONCE(lproc->dumping) ? 0 : -EINVAL;
 }
 
 static int region_mremap(struct vm_area_struct *vma)
@@ -373,7 +389,13 @@ static void region_close(struct vm_area_struct *vma)
 
 	/* Only unmapped by its program, it can be mapped again. */
 	if (vma->vm_mm == lproc->mm && !atomic_read(&vma->vm_mm->mm_users))
-		lproc_leave(lproc);
+		lproc_process_gone(lproc);
+}
+
+/* What has a name is dumped, whatever its flags and the user's filter say. */
+static const char *dump_name(struct vm_area_struct *vma)
+{
+	return "[proclet]";
 }
 
 static const struct vm_operations_struct region_vm_ops = {
@@ -383,16 +405,26 @@ static const struct vm_operations_struct region_vm_ops = {
 	.mremap = region_mremap,
 };
 
+/* A part in use, mapped for the core dump. */
+static const struct vm_operations_struct dump_vm_ops = {
+	.fault = region_fault,
+	.close = region_close,
+	.may_split = region_may_split,
+	.mremap = region_mremap,
+	.name = dump_name,
+};
+
 static const struct vm_operations_struct presence_vm_ops = {
 	.fault = presence_fault,
-	.may_split = region_may_split,
+	.may_split = may_not_split,
 	.mremap = region_mremap,
 };
 
 static const struct vm_operations_struct workers_vm_ops = {
 	.fault = workers_fault,
-	.may_split = region_may_split,
+	.may_split = may_not_split,
 	.mremap = region_mremap,
+	.name = dump_name,
 };
 
 static const struct vm_operations_struct clock_vm_ops = {
@@ -413,7 +445,13 @@ int region_mmap(struct file *file, struct vm_area_struct *vma)
 		return -EPERM;
 	if (!(vma->vm_flags & VM_SHARED) || (vma->vm_flags & VM_EXEC))
 		return -EINVAL;
-	if (off == PROCLET_MMAP_REGION) {
+	if (READ_ONCE(lproc->dumping)) {
+		if (vma->vm_start < PROCLET_REGION_BASE || off >= PROCLET_REGION_SIZE ||
+		    size > PROCLET_REGION_SIZE - off ||
+		    vma->vm_start != PROCLET_REGION_BASE + off)
+			return -EINVAL;
+		vma->vm_ops = &dump_vm_ops;
+	} else if (off == PROCLET_MMAP_REGION) {
 		if (vma->vm_start != PROCLET_REGION_BASE || size != PROCLET_REGION_SIZE)
 			return -EINVAL;
 		vma->vm_ops = &region_vm_ops;
@@ -436,6 +474,50 @@ int region_mmap(struct file *file, struct vm_area_struct *vma)
 	}
 	vm_flags_set(vma, VM_DONTCOPY | VM_DONTEXPAND | VM_DONTDUMP | VM_MIXEDMAP);
 	vm_flags_clear(vma, VM_MAYEXEC);
+	return 0;
+}
+
+/* Pages of @seg from @index on: the next that exists, and as far as they go. */
+static bool segment_extent(struct segment *seg, unsigned long index, struct proclet_extent *e)
+{
+	unsigned long end;
+
+	if (!xa_find(&seg->pages, &index, ULONG_MAX, XA_PRESENT))
+		return false;
+	e->start = seg->start + ((u64)index << PAGE_SHIFT);
+	do {
+		end = index;
+		cond_resched();
+	} while (xa_find_after(&seg->pages, &index, end + EXTENT_GAP, XA_PRESENT));
+	e->len = seg->start + ((u64)(end + 1) << PAGE_SHIFT) - e->start;
+	return true;
+}
+
+int region_extent(struct lproc *lproc, struct proclet_extent *e)
+{
+	unsigned long at = e->start >> PAGE_SHIFT, first;
+	struct segment *seg;
+	bool found = false;
+
+	if (e->reserved)
+		return -EINVAL;
+	while (!found) {
+		rcu_read_lock();
+		do {
+			seg = mt_find(&lproc->segments, &at, ULONG_MAX);
+		} while (seg && !refcount_inc_not_zero(&seg->ref));
+		rcu_read_unlock();
+		if (!seg)
+			return -ENXIO;
+		first = max_t(u64, e->start, seg->start) >> PAGE_SHIFT;
+		down_read(&seg->sem);
+		if (!seg->gone)
+			found = segment_extent(seg, first - (seg->start >> PAGE_SHIFT), e);
+		up_read(&seg->sem);
+		segment_put(seg);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
 	return 0;
 }
 

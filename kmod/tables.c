@@ -9,12 +9,14 @@ static void show_lproc(struct lproc *lproc, void *arg)
 {
 	struct seq_file *m = arg;
 
-	seq_printf(m, "%-4u %-24s %016llx %08x %7u %9llu %10llu %10llu %10llu %8llu\n",
+	seq_printf(m, "%-4u %-24s %016llx %08x %7u %9llu %10llu %10llu %10llu %8llu %7d %s\n",
 		   lproc->node->id, lproc->name, lproc->run,
 		   READ_ONCE(lproc->members) | node_bit(lproc->node->id),
 		   READ_ONCE(lproc->nworkers), READ_ONCE(lproc->stats.proclets),
 		   READ_ONCE(lproc->stats.memory) >> 10, READ_ONCE(lproc->stats.moved_in),
-		   READ_ONCE(lproc->stats.moved_out), READ_ONCE(lproc->stats.aborted));
+		   READ_ONCE(lproc->stats.moved_out), READ_ONCE(lproc->stats.aborted),
+		   pid_vnr(lproc->tgid),
+		   lproc->flags & PROCLET_JOIN_SURVIVE ? "survive" : "end");
 }
 
 static void lprocs_of(struct pnode *node, void *arg)
@@ -24,9 +26,9 @@ static void lprocs_of(struct pnode *node, void *arg)
 
 void lprocs_show(struct seq_file *m)
 {
-	seq_printf(m, "%-4s %-24s %-16s %-8s %7s %9s %10s %10s %10s %8s\n", "node", "name",
-		   "run", "members", "workers", "proclets", "memory_kb", "moved_in",
-		   "moved_out", "aborted");
+	seq_printf(m, "%-4s %-24s %-16s %-8s %7s %9s %10s %10s %10s %8s %7s %s\n", "node",
+		   "name", "run", "members", "workers", "proclets", "memory_kb", "moved_in",
+		   "moved_out", "aborted", "pid", "policy");
 	nodes_for_each(lprocs_of, m);
 }
 
@@ -71,41 +73,131 @@ void proclets_show(struct seq_file *m)
 
 static const char *const thread_names[] = { "running", "waiting", "replied", "parked" };
 
+static const char *const op_names[] = {
+	[PROCLET_OP_CALL] = "call",
+	[PROCLET_OP_CREATE] = "create",
+	[PROCLET_OP_DESTROY] = "destroy",
+	[PROCLET_OP_LOCATE] = "locate",
+	[PROCLET_OP_MIGRATE] = "migrate",
+	[PROCLET_OP_STATS] = "stats",
+	[PROCLET_OP_SLEEP] = "sleep",
+	[PROCLET_OP_GET] = "get",
+	[PROCLET_OP_PUT] = "put",
+	[PROCLET_OP_PUBLISH] = "publish",
+	[PROCLET_OP_UNPUBLISH] = "unpublish",
+	[PROCLET_OP_LOOKUP] = "lookup",
+	[PROCLET_OP_READ] = "read",
+	[PROCLET_OP_WRITE] = "write",
+};
+
+/* A line of the table; "-" stands for what is 0, or not known. */
+struct thread_line {
+	u64 stack;
+	u64 proclet;
+	const char *state;
+	pid_t task;
+	s64 sent_to;		/* -1: none */
+	const struct proclet_tcb *tcb;
+	u32 op;
+	u64 target;
+	ktime_t since;
+};
+
+static void show_hex(struct seq_file *m, u64 n, int digits)
+{
+	if (n)
+		seq_printf(m, " %0*llx", digits, n);
+	else
+		seq_printf(m, " %-*s", digits, "-");
+}
+
+static void show_number(struct seq_file *m, bool known, s64 n, int width)
+{
+	if (known)
+		seq_printf(m, " %*lld", width, n);
+	else
+		seq_printf(m, " %*s", width, "-");
+}
+
+static void show_thread(struct seq_file *m, struct lproc *lproc, const struct thread_line *l)
+{
+	const char *op = l->op < ARRAY_SIZE(op_names) ? op_names[l->op] : "other";
+
+	seq_printf(m, "%-4u %-24s", lproc->node->id, lproc->name);
+	show_hex(m, l->stack, 12);
+	show_hex(m, l->proclet, 16);
+	seq_printf(m, " %-8s", l->state);
+	show_number(m, l->task, l->task, 8);
+	show_number(m, l->sent_to >= 0, l->sent_to, 7);
+	show_number(m, l->tcb, l->tcb ? READ_ONCE(l->tcb->method) : 0, 10);
+	seq_printf(m, " %-8s", op ?: "-");
+	show_hex(m, l->target, 16);
+	show_number(m, l->since, ktime_ms_delta(ktime_get(), l->since), 9);
+	seq_putc(m, '\n');
+}
+
+static void show_natives(struct seq_file *m, struct lproc *lproc)
+{
+	struct native_wait *n;
+	unsigned long index;
+
+	xa_for_each(&lproc->natives, index, n)
+		show_thread(m, lproc, &(struct thread_line){
+			.state = n->is_event ? "event" : n->is_uring ? "uring" : "native",
+			.task = n->pid, .sent_to = n->waiter.sent_to,
+			.op = n->waiter.code, .target = n->waiter.target,
+			.since = n->began });
+}
+
+static void show_held(struct seq_file *m, struct lproc *lproc)
+{
+	unsigned long index;
+	struct proclet *p;
+	struct thread *t;
+
+	xa_for_each(&lproc->proclets, index, p)
+		list_for_each_entry(t, &p->threads, entry)
+			show_thread(m, lproc, &(struct thread_line){
+				.stack = t->seg->start, .proclet = p->id,
+				.state = thread_names[t->state],
+				.sent_to = t->waiter.sent_to, .tcb = thread_tcb(t),
+				.op = t->waiter.code, .target = t->waiter.target,
+				.since = t->held });
+}
+
+static void show_chain(struct seq_file *m, struct lproc *lproc, struct worker *w)
+{
+	u32 d = worker_depth(w), i;
+	struct proclet_tcb *tcb;
+	struct thread *t;
+
+	for (i = 0; i < d; i++) {
+		bool calling = i + 1 < d;
+
+		t = worker_thread(lproc, w, i);
+		tcb = t ? thread_tcb(t) : NULL;
+		if (!tcb)
+			continue;
+		show_thread(m, lproc, &(struct thread_line){
+			.stack = t->seg->start, .proclet = READ_ONCE(tcb->proclet),
+			.state = calling ? "calling" : "running",
+			.task = w->task->pid, .sent_to = -1, .tcb = tcb,
+			.op = calling ? PROCLET_OP_CALL : 0,
+			.target = calling ? chain_callee(lproc, w, i) : 0 });
+	}
+}
+
 static void show_threads(struct lproc *lproc, void *arg)
 {
 	struct seq_file *m = arg;
 	unsigned long index;
-	struct native_wait *n;
-	struct proclet *p;
-	struct thread *t;
 	struct worker *w;
-	u32 d, i;
 
 	spin_lock(&lproc->lock);
-	xa_for_each(&lproc->natives, index, n)
-		seq_printf(m, "%-4u %-24s %-12s %-16s %-8s %8d %7u\n", lproc->node->id,
-			   lproc->name, "-", "-", n->is_event ? "event" :
-			   n->is_uring ? "uring" : "native", n->pid, n->waiter.sent_to);
-	xa_for_each(&lproc->proclets, index, p)
-		list_for_each_entry(t, &p->threads, entry)
-			seq_printf(m, "%-4u %-24s %012llx %016llx %-8s %8s %7u\n",
-				   lproc->node->id, lproc->name, t->seg->start, p->id,
-				   thread_names[t->state], "-", t->waiter.sent_to);
-	xa_for_each(&lproc->workers, index, w) {
-		d = min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
-		for (i = 0; i < d; i++) {
-			struct proclet_tcb *tcb;
-
-			t = thread_at(lproc, READ_ONCE(w->shared->chain[i]));
-			tcb = t && t->state == THREAD_USER ? thread_tcb(t) : NULL;
-			if (tcb)
-				seq_printf(m, "%-4u %-24s %012llx %016llx %-8s %8d %7s\n",
-					   lproc->node->id, lproc->name, t->seg->start,
-					   READ_ONCE(tcb->proclet),
-					   i + 1 < d ? "calling" : "running",
-					   w->task->pid, "-");
-		}
-	}
+	show_natives(m, lproc);
+	show_held(m, lproc);
+	xa_for_each(&lproc->workers, index, w)
+		show_chain(m, lproc, w);
 	spin_unlock(&lproc->lock);
 }
 
@@ -116,7 +208,8 @@ static void threads_of(struct pnode *node, void *arg)
 
 void threads_show(struct seq_file *m)
 {
-	seq_printf(m, "%-4s %-24s %-12s %-16s %-8s %8s %7s\n", "node", "lproc", "segment",
-		   "proclet", "state", "task", "sent_to");
+	seq_printf(m, "%-4s %-24s %-12s %-16s %-8s %8s %7s %10s %-8s %-16s %9s\n", "node",
+		   "lproc", "segment", "proclet", "state", "task", "sent_to", "method", "op",
+		   "target", "ms");
 	nodes_for_each(threads_of, m);
 }

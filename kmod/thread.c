@@ -45,6 +45,7 @@ void thread_hold(struct thread *t, struct proclet *p, enum thread_state state)
 	t->state = state;
 	t->item.proclet = p;
 	waiter_init(&t->waiter, false);
+	t->held = ktime_get();
 	list_add_tail(&t->entry, &p->threads);
 }
 

@@ -181,6 +181,35 @@ static const char *check_cancel(const struct wire_cancel *cancel)
 		"hops or reserved field" : NULL;
 }
 
+/* It is shown to people, and to whatever reads a log. */
+static bool reason_ok(const char *reason)
+{
+	u32 i;
+
+	for (i = 0; i < PROCLET_REASON_MAX && reason[i]; i++)
+		if (reason[i] < ' ' || reason[i] > '~')
+			return false;
+	return i < PROCLET_REASON_MAX;
+}
+
+static const char *check_leave(const struct wire_leave *leave)
+{
+	if (le32_to_cpu(leave->refused) > 1)
+		return "refused";
+	return reason_ok(leave->reason) ? NULL : "reason";
+}
+
+static const char *check_exit(const struct wire_exit *m)
+{
+	u32 event = le32_to_cpu(m->event);
+
+	if (!node_ok(le32_to_cpu(m->node)))
+		return "node";
+	if (event != PROCLET_EVENT_EXIT && event != PROCLET_EVENT_LOST)
+		return "event";
+	return reason_ok(m->reason) ? NULL : "reason";
+}
+
 static const char *check_join(const struct wire_join *join)
 {
 	if (!join->name[0] ||
@@ -245,9 +274,10 @@ static const char *check_body(u32 type, const void *data, u32 len)
 		return strnlen(ack->reason, sizeof(ack->reason)) <
 			sizeof(ack->reason) ? NULL : "reason";
 	}
+	case WIRE_LEAVE:
+		return check_leave(data);
 	case WIRE_EXIT:
-		return node_ok(le32_to_cpu(((const struct wire_exit *)data)->node)) ?
-			NULL : "node";
+		return check_exit(data);
 	case WIRE_OP:
 		return check_op(data, len);
 	case WIRE_REPLY:

@@ -125,6 +125,8 @@ struct wire_ident {
  * @run: number of the run
  * @name: of the logical process
  * @ident: what must be equal
+ * @flags: PROCLET_JOIN_*, which must be equal too
+ * @reserved: 0
  *
  * Answered by WIRE_JOIN_ACK.
  */
@@ -133,6 +135,8 @@ struct wire_join {
 	__le64 run;
 	char name[PROCLET_NAME_MAX];
 	struct wire_ident ident;
+	__le32 flags;
+	__le32 reserved;
 };
 
 /**
@@ -150,16 +154,36 @@ struct wire_join_ack {
 	char reason[PROCLET_REASON_MAX];
 };
 
-/* struct wire_leave - the sender's member has gone, with all its proclets */
+/**
+ * struct wire_leave - the sender's member has gone, with all its proclets
+ * @hdr: .
+ * @refused: 1: it had not become one, nothing is lost; else 0
+ * @reserved: 0
+ * @reason: what became of it: printable, 0-terminated; empty: not known
+ */
 struct wire_leave {
 	struct wire_hdr hdr;
+	__le32 refused;
+	__le32 reserved;
+	char reason[PROCLET_REASON_MAX];
 };
 
-/* struct wire_exit - the logical process ends with @status */
+/**
+ * struct wire_exit - the logical process ends
+ * @hdr: .
+ * @status: its exit status
+ * @node: of the member that ended it, or (PROCLET_EVENT_LOST) whose loss did
+ * @event: PROCLET_EVENT_EXIT or PROCLET_EVENT_LOST
+ * @reserved: 0
+ * @reason: as in struct wire_leave
+ */
 struct wire_exit {
 	struct wire_hdr hdr;
 	__le32 status;
 	__le32 node;
+	__le32 event;
+	__le32 reserved;
+	char reason[PROCLET_REASON_MAX];
 };
 
 /**

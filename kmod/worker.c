@@ -147,6 +147,17 @@ static bool may_hold(const struct proclet *p)
 		     p->state == PROCLET_DYING);
 }
 
+/* The proclet that the thread at @i of a worker's chain has called; 0: not known. */
+u64 chain_callee(struct lproc *lproc, const struct worker *w, u32 i)
+{
+	struct thread *t = thread_at(lproc, READ_ONCE(w->shared->chain[i + 1]));
+	struct proclet_tcb *tcb = t && !t->seg->gone ? thread_tcb(t) : NULL;
+
+	u64 callee = tcb ? READ_ONCE(tcb->proclet) : 0;
+
+	return wire_id_ok(callee) ? callee : 0;
+}
+
 /* A thread in a local call: it now waits for a reply that comes through us. */
 static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 {
@@ -166,6 +177,8 @@ static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 	t->out_cap = READ_ONCE(tcb->out_cap);
 	thread_hold(t, p, THREAD_WAITING);
 	t->waiter.sent_to = lproc->node->id;
+	t->waiter.code = PROCLET_OP_CALL;
+	t->waiter.target = chain_callee(lproc, w, i);
 }
 
 static bool chain_has(struct lproc *lproc, struct worker *w, struct proclet *p)

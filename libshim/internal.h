@@ -249,6 +249,14 @@ int park_init(void);
 /* clock.c */
 struct timespec;
 int clock_deadline(const struct timespec *rel, __u64 *deadline);	/* -EINVAL */
+/* symbol.c: names of the program's functions; async-signal-safe */
+void symbol_init(void);
+bool symbol_name(unsigned long addr, char *name, size_t size, unsigned long *off);
+
+/* crash.c: fatal signals, fork() */
+int crash_init(void);
+void crash_worker_init(void);
+void crash_wait(void);	/* does not return when the process is about to be killed */
 
 /* call.c */
 __s64 shim_op(const struct proclet_op *op);

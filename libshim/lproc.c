@@ -75,6 +75,36 @@ static int fix_addresses(char **argv)
 	return err;
 }
 
+static unsigned int default_flags;
+
+PUBLIC void lproc_set_flags(unsigned int flags)
+{
+	default_flags = flags;
+}
+
+/* What the program wants, unless the environment says otherwise. */
+static int join_flags(__u32 *flags)
+{
+	const char *s = getenv("PROCLET_POLICY");
+
+	if (default_flags & ~LPROC_SURVIVE) {
+		shim_error("lproc_set_flags: unknown flags %x", default_flags);
+		return -EINVAL;
+	}
+	*flags = default_flags & LPROC_SURVIVE ? PROCLET_JOIN_SURVIVE : 0;
+	if (!s || !*s)
+		return 0;
+	if (!strcmp(s, "survive")) {
+		*flags |= PROCLET_JOIN_SURVIVE;
+	} else if (!strcmp(s, "end")) {
+		*flags &= ~PROCLET_JOIN_SURVIVE;
+	} else {
+		shim_error("PROCLET_POLICY=%s is not valid: end or survive", s);
+		return -EINVAL;
+	}
+	return 0;
+}
+
 static int env_number(const char *name, int base, unsigned long long max,
 		      unsigned long long *val)
 {
@@ -154,6 +184,8 @@ static int launch(void)
 	op.target = p;
 	__atomic_store_n(&root.armed, true, __ATOMIC_RELEASE);
 	ret = shim_op(&op);
+	if (ret == -ESHUTDOWN)
+		return 1;	/* whoever ended it has said why */
 	if (ret < 0 || !root.returned) {
 		shim_error("the root function did not end: %s", strerror(-ret));
 		return 1;
@@ -208,7 +240,27 @@ static int wait_members(unsigned int wait_for)
 	return err;
 }
 
-static int manage(__u32 root_node)
+/* Returns an error if that is the end. */
+static int lost_member(const struct proclet_manage *m, __u32 root_node, bool survive)
+{
+	const char *reason = *m->reason ? m->reason : "it does not say why";
+
+	if (m->node == shim.node) {
+		crash_wait();
+		shim_error("this member has left, or the others have lost it (%s)", reason);
+		return -ECONNRESET;
+	}
+	if (survive && m->node != root_node) {
+		shim_error("the member on node %u has gone, and with it its proclets (%s)",
+			   m->node, reason);
+		return 0;
+	}
+	shim_error("the %smember on node %u has gone (%s): the logical process ends",
+		   m->node == root_node ? "root " : "", m->node, reason);
+	return -ECONNRESET;
+}
+
+static int manage(__u32 root_node, bool survive)
 {
 	struct proclet_manage m;
 	int err;
@@ -230,12 +282,9 @@ static int manage(__u32 root_node)
 		case PROCLET_EVENT_EXIT:
 			return m.status;
 		case PROCLET_EVENT_LOST:
-			if (m.node == root_node || m.node == shim.node) {
-				shim_error("the root member on node %u has gone", m.node);
-				return -ECONNRESET;
-			}
-			shim_error("the member on node %u has gone, and with it its proclets",
-				   m.node);
+			err = lost_member(&m, root_node, survive);
+			if (err)
+				return err;
 		}
 	}
 }
@@ -259,6 +308,8 @@ static int start(struct proclet_join *join, unsigned int members, __u32 root_nod
 	shim.root_node = root_node ?: m.node;
 	shim.canary = make_canary(join);
 	err = park_init();
+	if (!err)
+		err = crash_init();
 	if (!err)
 		err = start_workers(cpus < 2 ? 2 : cpus > 64 ? 64 : cpus);
 	if (!err)
@@ -293,7 +344,9 @@ PUBLIC int lproc_main_methods(const char *name, int (*fn)(int, char **), int arg
 	    env_number("PROCLET_ROOT", 10, PROCLET_MAX_NODES, &root_node) ||
 	    env_number("PROCLET_RUN", 16, ~0ULL, &run))
 		return -EINVAL;
-	err = fix_addresses(argv);
+	err = join_flags(&join.flags);
+	if (!err)
+		err = fix_addresses(argv);
 	if (err)
 		return err;
 	err = text_init(&join.ident);
@@ -314,5 +367,6 @@ PUBLIC int lproc_main_methods(const char *name, int (*fn)(int, char **), int arg
 	if (err)
 		return err;
 	err = start(&join, members, root_node);
-	return err ? err : manage(root_node);
+	return err ? err :
+		manage(root_node, join.flags & PROCLET_JOIN_SURVIVE);
 }

@@ -110,6 +110,7 @@ static __u32 worker_run(struct worker *w)
 {
 	struct proclet_tcb *tcb = (struct proclet_tcb *)w->work.stack;
 	proclet_method_t fn;
+	__u64 frame;
 
 	tcb->worker = (__u64)w->page;
 	switch (w->work.todo) {
@@ -129,8 +130,10 @@ static __u32 worker_run(struct worker *w)
 		return shim_switch(&w->native_sp, tcb->sp, 0);
 	default:	/* PROCLET_TODO_SIGRETURN */
 		/* Only this of the frame belongs to the worker. */
-		((ucontext_t *)tcb->frame)->uc_stack = w->altstack;
-		return shim_sigreturn(&w->native_sp, tcb->frame);
+		frame = tcb->frame;
+		((ucontext_t *)frame)->uc_stack = w->altstack;
+		tcb->frame = 0;	/* for debuggers: it is not parked any more */
+		return shim_sigreturn(&w->native_sp, frame);
 	}
 }
 
@@ -158,6 +161,7 @@ static void *worker_main(void *arg)
 	__u32 done = PROCLET_DONE_NONE;
 	int err;
 
+	crash_worker_init();
 	sigaltstack(NULL, &w->altstack);
 	park_self = w->page;
 	for (;;) {

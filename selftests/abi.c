@@ -53,6 +53,11 @@ static void fill_stack(void *arg)
 	s->op = PROCLET_STACK_ALLOC;
 }
 
+static void fill_extent(void *arg)
+{
+	((struct proclet_extent *)arg)->start = 1ULL << 63;
+}
+
 static const struct ioc {
 	const char *name;
 	unsigned int cmd;
@@ -67,7 +72,9 @@ static const struct ioc {
 	{ "WORK", PROCLET_IOC_WORK, sizeof(struct proclet_work), fill_work, -EINVAL },
 	{ "BRK", PROCLET_IOC_BRK, sizeof(struct proclet_brk), fill_brk, -ESTALE },
 	{ "STACK", PROCLET_IOC_STACK, sizeof(struct proclet_stack), fill_stack, 0 },
+	{ "EXTENT", PROCLET_IOC_EXTENT, sizeof(struct proclet_extent), fill_extent, -ENXIO },
 	{ "EXIT", PROCLET_IOC_EXIT, sizeof(struct proclet_exit), fill_nothing, 0 },
+	{ "DYING", PROCLET_IOC_DYING, sizeof(struct proclet_dying), fill_nothing, 0 },
 };
 
 static union {
@@ -210,6 +217,13 @@ TEST_F(file, join_fields)
 	EXPECT_EQ(-EINVAL, raw_ioctl(self->fd, PROCLET_IOC_JOIN, &join));
 
 	/* After all these it still works, with the longest name. */
+	raw_join_fill(&join, "abi", raw_own_run());
+	join.flags = 2;
+	EXPECT_EQ(-EINVAL, raw_ioctl(self->fd, PROCLET_IOC_JOIN, &join));
+	raw_join_fill(&join, "abi", raw_own_run());
+	join.reserved = 1;
+	EXPECT_EQ(-EINVAL, raw_ioctl(self->fd, PROCLET_IOC_JOIN, &join));
+
 	raw_join_fill(&join, "abi", raw_own_run());
 	memset(join.name, 'x', sizeof(join.name) - 1);
 	memset(join.reason, 'x', sizeof(join.reason));

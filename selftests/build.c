@@ -25,46 +25,51 @@ static const char build_name[] __attribute__((used)) = "build";
 
 struct mismatch {
 	const char *name;
-	void (*alter)(struct proclet_ident *ident);
+	void (*alter)(struct proclet_join *join);
 	const char *reason;	/* a word that its reason must have */
 };
 
-static void alter_build_id(struct proclet_ident *ident)
+static void alter_build_id(struct proclet_join *join)
 {
-	ident->build_id[7] ^= 1;
+	join->ident.build_id[7] ^= 1;
 }
 
-static void alter_build_id_len(struct proclet_ident *ident)
+static void alter_build_id_len(struct proclet_join *join)
 {
-	ident->build_id_len = 8;
-	memset(ident->build_id + 8, 0, sizeof(ident->build_id) - 8);
+	join->ident.build_id_len = 8;
+	memset(join->ident.build_id + 8, 0, sizeof(join->ident.build_id) - 8);
 }
 
-static void alter_text(struct proclet_ident *ident)
+static void alter_text(struct proclet_join *join)
 {
-	ident->text[0] += 4096;
-	ident->text[1] += 4096;
+	join->ident.text[0] += 4096;
+	join->ident.text[1] += 4096;
 }
 
-static void alter_text_end(struct proclet_ident *ident)
+static void alter_text_end(struct proclet_join *join)
 {
-	ident->text[1] += 4096;
+	join->ident.text[1] += 4096;
 }
 
-static void alter_shim(struct proclet_ident *ident)
+static void alter_shim(struct proclet_join *join)
 {
-	ident->shim[0] += 4096;
-	ident->shim[1] += 4096;
+	join->ident.shim[0] += 4096;
+	join->ident.shim[1] += 4096;
 }
 
-static void alter_page_size(struct proclet_ident *ident)
+static void alter_page_size(struct proclet_join *join)
 {
-	ident->page_size = 16384;
+	join->ident.page_size = 16384;
 }
 
-static void alter_xfeatures(struct proclet_ident *ident)
+static void alter_xfeatures(struct proclet_join *join)
 {
-	ident->xfeatures ^= 1ULL << 9;
+	join->ident.xfeatures ^= 1ULL << 9;
+}
+
+static void alter_policy(struct proclet_join *join)
+{
+	join->flags ^= PROCLET_JOIN_SURVIVE;
 }
 
 static const struct mismatch mismatches[] = {
@@ -75,6 +80,7 @@ static const struct mismatch mismatches[] = {
 	{ "library_elsewhere", alter_shim, "libshim" },
 	{ "other_page_size", alter_page_size, "page" },
 	{ "other_processor_state", alter_xfeatures, "state" },
+	{ "other_policy", alter_policy, "policy" },
 };
 
 /* The tests after those. */
@@ -103,7 +109,7 @@ static int join(const char *name, const struct mismatch *m, char *reason)
 		return fd;
 	raw_join_fill(&j, name, run_number());
 	if (m)
-		m->alter(&j.ident);
+		m->alter(&j);
 	memset(j.reason, 'x', sizeof(j.reason));
 	ret = raw_ioctl(fd, PROCLET_IOC_JOIN, &j);
 	if (reason)

@@ -7,16 +7,15 @@
  * in processes of their own, a logical process for each scenario. On the root's
  * node it reports how they went. A member that does not end is a failure.
  */
+#include "supervise.h"
 #include "tap.h"
 
 #include <linux/proclet.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
-#include <sys/syscall.h>
 
 #define MIB ((size_t)1 << 20)
-#define BOUND 10	/* seconds in which errors must come */
+#define BOUND SUPERVISE_BOUND	/* seconds in which errors must come */
 
 struct victim {
 	volatile __u32 started;
@@ -616,31 +615,6 @@ static pid_t start_member(const char *program, const struct scenario *s, __u64 r
 	_exit(127);
 }
 
-static bool ends(pid_t pid, int seconds)
-{
-	int fd = syscall(SYS_pidfd_open, pid, 0);
-	struct pollfd p = { .fd = fd, .events = POLLIN };
-	bool ended = poll(&p, 1, seconds * 1000) == 1;
-
-	close(fd);
-	return ended;
-}
-
-/* Its wait status; -1: had to be killed, -2: cannot be. */
-static int supervise(pid_t pid, int seconds)
-{
-	int status, ret = 0;
-
-	if (!ends(pid, seconds)) {
-		ret = -1;
-		kill(pid, SIGKILL);
-		if (!ends(pid, BOUND))
-			return -2;
-	}
-	waitpid(pid, &status, 0);
-	return ret ?: status;
-}
-
 static int supervisor(const char *program, bool is_root, int argc, char **argv)
 {
 	const char *env = getenv("PROCLET_RUN");
@@ -701,6 +675,7 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++)
 			if (!strcmp(argv[2], scenarios[i].name))
 				chosen = &scenarios[i];
+		lproc_set_flags(LPROC_SURVIVE);
 		return chosen ? lproc_main("kill", root, argc, argv) & 0xff : KSFT_FAIL;
 	}
 	n = readlink("/proc/self/exe", program, sizeof(program) - 1);

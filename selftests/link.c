@@ -330,5 +330,6 @@ static int root(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	lproc_set_flags(LPROC_SURVIVE);
 	return lproc_main("link", root, argc, argv);
 }

@@ -72,6 +72,7 @@ static inline void raw_join_fill(struct proclet_join *join, const char *name, __
 	join->node = raw_node();
 	snprintf(join->name, sizeof(join->name), "%s", name);
 	join->run = run;
+	join->flags = PROCLET_JOIN_SURVIVE;
 	raw_ident(&join->ident);
 }
 

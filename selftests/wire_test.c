@@ -95,7 +95,9 @@ static void make_join_ack(void)
 
 static void make_leave(void)
 {
-	begin(WIRE_LEAVE, sizeof(struct wire_leave));
+	struct wire_leave *m = begin(WIRE_LEAVE, sizeof(*m));
+
+	strcpy(m->reason, "killed by signal 9");
 }
 
 static void make_exit(void)
@@ -104,6 +106,7 @@ static void make_exit(void)
 
 	m->status = htole32(1);
 	m->node = htole32(32);
+	m->event = htole32(PROCLET_EVENT_EXIT);
 }
 
 static void make_op_code(__u32 code, __u64 target)
@@ -487,6 +490,8 @@ static void joins(void)
 {
 	struct wire_join *m = (void *)msg;
 	struct wire_join_ack *ack = (void *)msg;
+	struct wire_leave *leave = (void *)msg;
+	struct wire_exit *end = (void *)msg;
 
 	make_join();
 	m->name[0] = 0;
@@ -502,6 +507,27 @@ static void joins(void)
 	make_join_ack();
 	memset(ack->reason, 'x', sizeof(ack->reason));
 	EXPECT(check(), "of a reason that does not end");
+	ACCEPTED(make_leave, wire_leave, refused, 1);
+	REFUSED(make_leave, wire_leave, refused, 2);
+	make_leave();
+	memset(leave->reason, 'x', sizeof(leave->reason));
+	EXPECT(check(), "of a leave whose reason does not end");
+	leave->reason[sizeof(leave->reason) - 1] = 0;
+	EXPECT(!check(), "of a leave with the longest reason");
+	leave->reason[3] = '\n';
+	EXPECT(check(), "of a leave whose reason has two lines");
+	leave->reason[3] = (char)0xe9;
+	EXPECT(check(), "of a leave whose reason is not ASCII");
+	make_exit();
+	memset(end->reason, 'x', sizeof(end->reason));
+	EXPECT(check(), "of an exit whose reason does not end");
+	end->reason[0] = 27;
+	end->reason[1] = 0;
+	EXPECT(check(), "of an exit whose reason is not printable");
+	ACCEPTED(make_exit, wire_exit, event, PROCLET_EVENT_LOST);
+	REFUSED(make_exit, wire_exit, event, 0);
+	REFUSED(make_exit, wire_exit, event, PROCLET_EVENT_SPAWN);
+	REFUSED(make_exit, wire_exit, event, 4);
 	REFUSED(make_exit, wire_exit, node, 0);
 	REFUSED(make_exit, wire_exit, node, 33);
 	REFUSED(make_exit, wire_exit, node, 0xffffffff);

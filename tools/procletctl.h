@@ -69,6 +69,15 @@ bool node_enabled(const char *dir);
 void need_enabled(const char *dir, const char *name);
 const char *advice(int err);
 
+/* procletctl_methods.c: names by number; NULL or too few: not known */
+struct names {
+	size_t n;
+	char **names;
+};
+
+void method_names(int pid, struct names *names);
+void method_names_free(struct names *names);
+
 /* Commands: they get the words after the command's own. */
 
 /* procletctl_config.c */
@@ -82,6 +91,8 @@ enum status peer_del(char **argv);
 /* procletctl_run.c */
 enum status wait_command(char **argv);
 enum status run_command(char **argv);
+struct argp;
+void parse_options(const struct argp *argp, const char *name, char **argv, void *input);
 
 /* procletctl_show.c */
 enum status show_config(char **argv);

@@ -312,8 +312,8 @@ static const struct argp run_argp = {
 };
 
 /* argp takes the program's name for messages from argv[0]. */
-static void parse_options(const struct argp *argp, const char *name,
-			  char **argv, void *input)
+void parse_options(const struct argp *argp, const char *name, char **argv,
+		   void *input)
 {
 	int argc = 0;
 	char *full = format("%s %s", program_invocation_short_name, name);

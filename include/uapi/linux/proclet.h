@@ -226,10 +226,12 @@ struct proclet_ident {
  * @run: number of this run of it: members of other runs are strangers
  * @ident: compared with that of the other members
  * @reason: out: a sentence that says why joining failed, else empty
+ * @flags: PROCLET_JOIN_*, the same in all members
+ * @reserved: 0
  *
  * Errors: -ENODEV no such node, or it is not enabled (several nodes and
  * @node is 0: -EINVAL); -EEXIST the node has a member of this run;
- * -EALREADY this file has joined; -EXDEV a member's ident differs;
+ * -EALREADY this file has joined; -EXDEV a member's ident or flags differ;
  * -ETIMEDOUT a connected node did not answer.
  */
 struct proclet_join {
@@ -239,7 +241,11 @@ struct proclet_join {
 	__u64 run;
 	struct proclet_ident ident;
 	char reason[PROCLET_REASON_MAX];
+	__u32 flags;
+	__u32 reserved;
 };
+/* The loss of a member does not end the logical process. */
+#define PROCLET_JOIN_SURVIVE	1
 
 /**
  * struct proclet_members - PROCLET_IOC_MEMBERS: who is in
@@ -270,7 +276,10 @@ struct proclet_members {
  * @status: out: exit status (PROCLET_EVENT_EXIT); number of workers to start
  *          (PROCLET_EVENT_SPAWN)
  * @node: out: the node that ended the logical process, or was lost
+ * @reason: out: why it was lost, printable ASCII, 0-terminated; empty: not known
  *
+ * After PROCLET_EVENT_EXIT the logical process is over. After
+ * PROCLET_EVENT_LOST too, unless it was joined with PROCLET_JOIN_SURVIVE.
  * -EINTR: call again.
  */
 struct proclet_manage {
@@ -278,9 +287,10 @@ struct proclet_manage {
 	__u32 event;
 	__s32 status;
 	__u32 node;
+	char reason[PROCLET_REASON_MAX];
 };
 #define PROCLET_EVENT_SPAWN	1
-#define PROCLET_EVENT_EXIT	2	/* a member called PROCLET_IOC_EXIT */
+#define PROCLET_EVENT_EXIT	2	/* PROCLET_IOC_EXIT, or a member's process has exited */
 #define PROCLET_EVENT_LOST	3	/* the member on @node has gone */
 /* 4 to 7: struct proclet_event */
 
@@ -292,6 +302,42 @@ struct proclet_manage {
 struct proclet_exit {
 	__u32 size;
 	__s32 status;
+};
+
+/**
+ * struct proclet_dying - PROCLET_IOC_DYING: a signal is about to end the process
+ * @size: of this struct
+ * @reserved: 0
+ * @reason: what happened, printable ASCII, 0-terminated; the other members'
+ *          PROCLET_IOC_MANAGE gets it
+ *
+ * For the handler of a fatal signal. The member leaves at once: the others need
+ * not wait for a core dump to be written. Its memory stays until the process has
+ * ended, and parts of PROCLET_MMAP_REGION can be mapped over the region now, at
+ * their own addresses: those are in the core dump, the rest is not. PROCLET_IOC_EXTENT
+ * says where there is something. Can be called again.
+ */
+struct proclet_dying {
+	__u32 size;
+	__u32 reserved;
+	char reason[PROCLET_REASON_MAX];
+};
+
+/**
+ * struct proclet_extent - PROCLET_IOC_EXTENT: memory of the region in use
+ * @size: of this struct
+ * @reserved: 0
+ * @start: in: where to look; out: first byte of the next pages that exist, all
+ *         of one segment
+ * @len: out: their bytes; short gaps without pages are counted in
+ *
+ * Error: -ENXIO there are none from @start on.
+ */
+struct proclet_extent {
+	__u32 size;
+	__u32 reserved;
+	__u64 start;
+	__u64 len;
 };
 
 /* Operations. Each takes bytes in, gives bytes out and a result >= 0 or -errno. */
@@ -593,6 +639,8 @@ struct proclet_event {
 #define PROCLET_IOC_WORK	_IOWR(PROCLET_IOC_MAGIC, 5, struct proclet_work)
 #define PROCLET_IOC_BRK		_IOW(PROCLET_IOC_MAGIC, 6, struct proclet_brk)
 #define PROCLET_IOC_STACK	_IOWR(PROCLET_IOC_MAGIC, 7, struct proclet_stack)
+#define PROCLET_IOC_DYING	_IOW(PROCLET_IOC_MAGIC, 16, struct proclet_dying)
+#define PROCLET_IOC_EXTENT	_IOWR(PROCLET_IOC_MAGIC, 17, struct proclet_extent)
 
 /*
  * io_uring: IORING_OP_URING_CMD on the member's file, with one of these as
