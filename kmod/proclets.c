@@ -222,6 +222,7 @@ void proclet_free(struct proclet *p)
 	struct lproc *lproc = p->lproc;
 
 	kref_get(&lproc->ref);
+	threads_end(p);
 	location_erase(lproc, id);
 	proclet_discard(p);
 	if (PROCLET_ID_HOME(id) == lproc->node->id)

@@ -89,7 +89,7 @@ static void show_threads(struct lproc *lproc, void *arg)
 		list_for_each_entry(t, &p->threads, entry)
 			seq_printf(m, "%-4u %-24s %012llx %016llx %-8s %8s %7u\n",
 				   lproc->node->id, lproc->name, t->seg->start, p->id,
-				   thread_names[t->state], "-", t->waiter.sent_to);
+				   t->wait_addr ? "blocked" : thread_names[t->state], "-", t->waiter.sent_to);
 	xa_for_each(&lproc->workers, index, w) {
 		d = min_t(u32, READ_ONCE(w->shared->depth), PROCLET_CHAIN_MAX);
 		for (i = 0; i < d; i++) {

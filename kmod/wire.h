@@ -357,8 +357,13 @@ struct wire_extent {
  * @seq: of the operation it waits for
  * @out: where to put the result
  * @out_cap: most bytes of it
- * @state: 0: waits for an operation; 1: goes on by rt_sigreturn
+ * @state: WIRE_THREAD_*
  * @sent_to: node that has the operation; 0: not known
+ * @wait_addr: WIRE_THREAD_WAITING: address of the word that it waits at; 0: it
+ *             waits for a reply
+ * @wait_no: of those that wait at words, the one with the lowest number has waited
+ *           longest
+ * @result: WIRE_THREAD_REPLIED: of its operation, a reply without bytes
  */
 struct wire_thread {
 	__le64 stack;
@@ -367,7 +372,13 @@ struct wire_thread {
 	__le64 out_cap;
 	__le32 state;
 	__le32 sent_to;
+	__le64 wait_addr;
+	__le64 wait_no;
+	__le64 result;
 };
+#define WIRE_THREAD_WAITING	0	/* for the reply to an operation, or at a word */
+#define WIRE_THREAD_PARKED	1	/* goes on by rt_sigreturn */
+#define WIRE_THREAD_REPLIED	2	/* goes on with @result */
 
 static_assert(sizeof(struct wire_hdr) == 16);
 static_assert(sizeof(struct wire_token) == 32);
@@ -377,7 +388,7 @@ static_assert(sizeof(struct wire_prepare) == 72);
 static_assert(sizeof(struct wire_mig) == 56);
 static_assert(sizeof(struct wire_offer) == 40);
 static_assert(sizeof(struct wire_seg) == 24);
-static_assert(sizeof(struct wire_thread) == 40);
+static_assert(sizeof(struct wire_thread) == 64);
 
 #define WIRE_INLINE_MAX		(WIRE_MSG_MAX - sizeof(struct wire_op))
 

@@ -197,7 +197,10 @@ static void worker_barrier(struct lproc *lproc)
 	on_each_cpu_mask(mm_cpumask(lproc->mm), barrier_ipi, NULL, 1);
 }
 
-/* Has the last thread left a dying proclet? Then it is ABSENT now, to be freed. */
+/*
+ * Has the last thread left a dying proclet, but for those that wait for one another?
+ * Then it is ABSENT now, to be freed.
+ */
 bool worker_check_dying(struct proclet *p)
 {
 	struct lproc *lproc = p->lproc;
@@ -206,7 +209,7 @@ bool worker_check_dying(struct proclet *p)
 
 	lockdep_assert_held(&lproc->lock);
 	if (p->state != PROCLET_DYING || !p->drained || p->mig ||
-	    !list_empty(&p->threads))
+	    !threads_stuck(p))
 		return false;
 	xa_for_each(&lproc->workers, index, w)
 		if (chain_has(lproc, w, p))
@@ -268,6 +271,7 @@ struct report {
 	u64 stack;
 	struct proclet_token caller;
 	struct op *op;		/* to route: the new operation, or the reply */
+	struct own_op own;	/* the new operation, if it is to be done at once */
 	int err;		/* of op_submit(): the operation's result */
 };
 
@@ -297,6 +301,12 @@ static int report_prepare(struct lproc *lproc, struct worker *w,
 		token.seq = work->op.seq;
 		r->caller = token;
 		r->err = op_submit(lproc, &work->op, &token, &r->op);
+		if (!r->err && own_op_code(r->op->code)) {
+			r->err = own_op_prepare(&r->own, r->op);
+			if (r->err)
+				op_free(r->op);
+			r->op = NULL;
+		}
 	} else if (work->done == PROCLET_DONE_REPLY) {
 		r->caller = tcb.caller;
 		r->op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
@@ -350,6 +360,9 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 		t->out = work->op.out;
 		t->out_cap = work->op.out_cap;
 		thread_hold(t, p, THREAD_WAITING);
+		lproc->stats.ops++;
+		if (r->own.op)
+			own_op_run(&r->own, t, p);
 		break;
 	case PROCLET_DONE_PARKED:
 		thread_hold(t, p, THREAD_PARKED);
@@ -377,17 +390,22 @@ static int worker_report(struct lproc *lproc, struct worker *w,
 			 struct proclet_work *work)
 {
 	struct report r;
+	bool own;
 	int err;
 
 	err = report_prepare(lproc, w, work, &r);
 	if (err || work->done == PROCLET_DONE_NONE)
 		return err;
+	own = r.own.op;
 	err = report_accept(lproc, w, work, &r);
+	own_op_end(&r.own);
 	if (err) {
 		if (r.op)
 			op_free(r.op);
 		return err;
 	}
+	if (own)
+		return 0;
 	if (work->done == PROCLET_DONE_OP && !r.op) {
 		/* It could not even begin: that is the operation's result. */
 		r.op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
