@@ -151,6 +151,7 @@ enum proclet_state {
  * @inbox: operations that arrived while it was not PRESENT
  * @mig: the migration that takes it away
  * @in: the migration that brings it
+ * @frozen: FREEZING, and all its threads have been stopped
  * @drained: DYING, and no worker can enter it or leave it unseen
  * @ended: it was destroyed at its destination before we knew that it is there
  * @free_work: proclet_free(), where that cannot be called
@@ -169,6 +170,7 @@ struct proclet {
 	struct list_head inbox;
 	struct migration *mig;
 	struct incoming *in;
+	bool frozen;
 	bool drained;
 	bool ended;
 	struct work_struct free_work;

@@ -140,11 +140,14 @@ struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i)
 	return t && t->state == THREAD_USER && !t->seg->gone ? t : NULL;
 }
 
-/* Can the kernel take a thread of it over? Not while the list is being sent. */
+/*
+ * Can the kernel take a thread of it over? Not when all have been stopped: who
+ * comes then was in another proclet, as far as its program had told.
+ */
 static bool may_hold(const struct proclet *p)
 {
-	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_FREEZING ||
-		     p->state == PROCLET_DYING);
+	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING ||
+		     (p->state == PROCLET_FREEZING && !p->frozen));
 }
 
 /* A thread in a local call: it now waits for a reply that comes through us. */
@@ -659,6 +662,8 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked)
 			busy = -ESHUTDOWN;
 		else
 			busy = freeze_scan(p, parked);
+		if (!busy)
+			p->frozen = true;
 		seq = lproc->park_seq;
 		spin_unlock(&lproc->lock);
 		if (busy <= 0)
