@@ -827,18 +827,22 @@ static int barrier(void)
 
 static int once(void)
 {
+	unsigned int moves = 0;
 	proclet_t p;
 
 	TRY(tap_nodes(2));
-	for (int n = 0; n < 5; n++) {
+	for (int n = 0; moves < 5; n++) {
 		TRY(setup(&p, nodes[n % 2], 0));
 		TRY(moving_start(p));
 		CHECK_EQ(proclet_call(p, all_once, NULL, 0, NULL, 0), 0);
 		TRY(moving_stop());
+		moves += moving.moves;
 		TRY(peek(p, &seen));
 		CHECK_EQ(seen.wrong, 0);
 		for (int i = 0; i < ONCES; i++)
 			CHECK_EQ(seen.onces[i].calls, 1);
+		CHECK_EQ(proclet_destroy(p), 0);
+		made_count--;
 	}
 	return KSFT_PASS;
 }
