@@ -144,8 +144,11 @@ int proclet_create(proclet_t *p, const struct proclet_attr *attr);
 /*
  * proclet_destroy() - end a proclet, whatever references to it there are
  *
- * New calls get -ESTALE from now on. Methods that run in it go on to their end;
- * if there are none its memory is free on return. Returns 0 or -ESTALE.
+ * New calls get -ESTALE from now on. Methods and threads that run in it go on to
+ * their end; if there are none its memory is free on return. When only threads are
+ * left that wait for locks of the proclet, nobody can wake them: they end with
+ * it, where they are, and those who called them get -ECONNRESET. Returns 0 or
+ * -ESTALE.
  */
 int proclet_destroy(proclet_t p);
 
@@ -344,6 +347,172 @@ void proclet_free(void *q);
 /* The caller's proclet does not move between these two; they nest. */
 void proclet_pin(void);
 void proclet_unpin(void);
+
+/*
+ * Threads and locks, for the methods and threads of one proclet.
+ *
+ * Threads move with their proclet, running or waiting. Who waits goes on
+ * waiting after a move; no wake-up is lost.
+ *
+ * An object lies in the proclet: in its heap, or on the stack of one of its
+ * threads. All zeroes is an initialised object, but for barriers, so those in a
+ * new root object are ready. An object that nobody uses may be
+ * freed or forgotten. Locking and unlocking what nobody else wants is a few
+ * instructions and no system call. Who waits does not hold up a thread of the
+ * system.
+ *
+ * Functions return 0 or a negative errno value:
+ *
+ *   -EPERM   not called in a proclet, or unlocking what is not locked
+ *   -EINVAL  the caller would have to wait, and the object is not in its proclet
+ *
+ * The functions with a time wait until proclet_clock_ns() has reached it, and then return
+ * -ETIMEDOUT. What they can have without waiting they take, whatever the time.
+ */
+
+/*
+ * A thread of a proclet; a plain value, valid in this proclet until the thread is
+ * joined, or detached and at its end. NULL: none.
+ */
+typedef struct proclet_thread *proclet_thread_t;
+
+/**
+ * proclet_thread_create() - let a function run in the caller's proclet
+ * @t: out: the thread, also before it begins; NULL: it is detached from the beginning
+ * @fn: the function; what is said above of methods is true of it
+ * @arg: its argument
+ *
+ * The thread may outlive the method that creates it. A proclet that is destroyed lives
+ * on until its threads have ended, see proclet_destroy().
+ *
+ * Returns 0, -EPERM, -ENOMEM (the heap is full, or no memory for a stack).
+ */
+int proclet_thread_create(proclet_thread_t *t, void *(*fn)(void *arg), void *arg);
+
+/**
+ * proclet_thread_join() - wait for a thread's end, and free it
+ * @t: the thread
+ * @ret: out: what its function returned; may be NULL
+ *
+ * Returns 0, -EINVAL (it is detached, or another thread joins it), -EDEADLK (the
+ * caller itself), -ESRCH (none), -EPERM.
+ */
+int proclet_thread_join(proclet_thread_t t, void **ret);
+
+/* proclet_thread_detach() - nobody will join it; errors as for joining */
+int proclet_thread_detach(proclet_thread_t t);
+
+/* proclet_thread_self() - the caller; NULL: it is a method, or not in a proclet */
+proclet_thread_t proclet_thread_self(void);
+
+/*
+ * proclet_thread_exit() - end the calling thread, as if its function returned @ret
+ *
+ * What it has locked stays locked. In a method the program ends with SIGILL: its
+ * caller could get no result.
+ */
+void proclet_thread_exit(void *ret) __attribute__((noreturn));
+
+/*
+ * Mutex. Who has it is not recorded: locking it twice is waiting for ever.
+ * proclet_mutex_trylock() returns -EBUSY if it is locked.
+ */
+typedef struct {
+	__u32 state;
+} proclet_mutex_t;
+
+#define PROCLET_MUTEX_INIT	{ 0 }
+
+int proclet_mutex_init(proclet_mutex_t *m);
+int proclet_mutex_lock(proclet_mutex_t *m);
+int proclet_mutex_timedlock(proclet_mutex_t *m, __u64 ns);
+int proclet_mutex_trylock(proclet_mutex_t *m);
+int proclet_mutex_unlock(proclet_mutex_t *m);
+
+/*
+ * Condition variable. proclet_cond_wait() unlocks the mutex, waits to be
+ * signalled (or the time), and locks it again, also when it returns -ETIMEDOUT. Like everywhere it may return without a signal:
+ * look at the condition again. A signal wakes at least one of those that wait,
+ * a broadcast all.
+ */
+typedef struct {
+	__u64 state;
+} proclet_cond_t;
+
+#define PROCLET_COND_INIT	{ 0 }
+
+int proclet_cond_init(proclet_cond_t *c);
+int proclet_cond_wait(proclet_cond_t *c, proclet_mutex_t *m);
+int proclet_cond_timedwait(proclet_cond_t *c, proclet_mutex_t *m, __u64 ns);
+int proclet_cond_signal(proclet_cond_t *c);
+int proclet_cond_broadcast(proclet_cond_t *c);
+
+/*
+ * Semaphore. proclet_sem_trywait() returns -EAGAIN if the value is 0,
+ * proclet_sem_post() -EOVERFLOW if it is PROCLET_SEM_MAX, which is also the largest to
+ * begin with (else -EINVAL). proclet_sem_value() returns the value.
+ */
+typedef struct {
+	__u64 state;
+} proclet_sem_t;
+
+#define PROCLET_SEM_MAX		0x7fffffff
+#define PROCLET_SEM_INIT(value)	{ (value) }
+
+int proclet_sem_init(proclet_sem_t *sem, unsigned int value);
+int proclet_sem_wait(proclet_sem_t *sem);
+int proclet_sem_timedwait(proclet_sem_t *sem, __u64 ns);
+int proclet_sem_trywait(proclet_sem_t *sem);
+int proclet_sem_post(proclet_sem_t *sem);
+int proclet_sem_value(proclet_sem_t *sem);
+
+/*
+ * Reader-writer lock. Readers wait while a writer has it or waits for it; after a
+ * writer, the readers that wait come first. So neither starves, and a thread that reads
+ * must not lock it for reading again. The two that try return -EBUSY; -EAGAIN: more
+ * than two million readers.
+ */
+typedef struct {
+	__u64 state;
+	proclet_sem_t readers;
+	proclet_sem_t writers;
+} proclet_rwlock_t;
+
+#define PROCLET_RWLOCK_INIT	{ 0, { 0 }, { 0 } }
+
+int proclet_rwlock_init(proclet_rwlock_t *rw);
+int proclet_rwlock_rdlock(proclet_rwlock_t *rw);
+int proclet_rwlock_tryrdlock(proclet_rwlock_t *rw);
+int proclet_rwlock_wrlock(proclet_rwlock_t *rw);
+int proclet_rwlock_trywrlock(proclet_rwlock_t *rw);
+int proclet_rwlock_unlock(proclet_rwlock_t *rw);
+
+/*
+ * proclet_once() - the first call calls @fn with @arg; it has ended when any returns
+ */
+typedef struct {
+	__u32 state;
+} proclet_once_t;
+
+#define PROCLET_ONCE_INIT	{ 0 }
+
+int proclet_once(proclet_once_t *once, void (*fn)(void *arg), void *arg);
+
+/*
+ * Barrier. proclet_barrier_wait() returns when @count threads have called it,
+ * PROCLET_BARRIER_SERIAL in one of them, 0 in the others. Then it can be used again;
+ * it may be freed when all have returned. -EINVAL: it has no count.
+ */
+typedef struct {
+	__u64 state;
+	__u32 count;
+	__u32 reserved;
+} proclet_barrier_t;
+
+#define PROCLET_BARRIER_SERIAL	1
+
+int proclet_barrier_init(proclet_barrier_t *b, unsigned int count);
+int proclet_barrier_wait(proclet_barrier_t *b);
 
 #ifdef __cplusplus
 }

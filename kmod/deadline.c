@@ -33,7 +33,7 @@ static u64 cancel_ns(void)
 /* Is such an operation never sent? Nobody needs to be asked for it. */
 bool op_stays(u32 code)
 {
-	return code == PROCLET_OP_SLEEP;
+	return code == PROCLET_OP_SLEEP || code == PROCLET_OP_WAIT;
 }
 
 void waiter_init(struct waiter *w, bool native)

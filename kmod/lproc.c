@@ -375,6 +375,7 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	lproc->next_gen = get_random_u32();
 	lproc->next_native = get_random_u32() >> 1;
 	INIT_LIST_HEAD(&lproc->incoming);
+	futex_init(lproc);
 	INIT_DELAYED_WORK(&lproc->waiters_work, waiters_tick);
 	INIT_LIST_HEAD(&lproc->ready);
 	INIT_LIST_HEAD(&lproc->idle);

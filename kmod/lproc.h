@@ -68,6 +68,9 @@ struct work_item {
 	bool is_call;
 };
 
+/* Of the hash table of threads that wait at words. */
+#define WAITS_BITS	8
+
 enum thread_state {
 	THREAD_USER,		/* in the library's hands: free, or on a worker */
 	THREAD_WAITING,		/* for the reply to its operation @seq */
@@ -113,8 +116,11 @@ struct waiter {
  * @out: where that wants its result
  * @out_cap: and how much of it
  * @waiter: where that is
- * @reply: THREAD_REPLIED
  * @held: since when we have it
+ * @wait_addr: THREAD_WAITING: the word that it waits at; 0: for a reply
+ * @wait_no: who waits at a word is woken in the order of these numbers
+ * @wait_entry: in lproc.waits, if @wait_addr is set
+ * @reply: THREAD_REPLIED; also that of a thread that waits at a word
  */
 struct thread {
 	struct segment *seg;
@@ -125,6 +131,9 @@ struct thread {
 	u64 out;
 	u64 out_cap;
 	struct waiter waiter;
+	u64 wait_addr;
+	u64 wait_no;
+	struct list_head wait_entry;
 	struct op *reply;
 	ktime_t held;
 	struct rcu_head rcu;
@@ -161,6 +170,7 @@ enum proclet_state {
  * @inbox: operations that arrived while it was not PRESENT
  * @mig: the migration that takes it away
  * @in: the migration that brings it
+ * @frozen: FREEZING, and all its threads have been stopped
  * @drained: DYING, and no worker can enter it or leave it unseen
  * @ended: it was destroyed at its destination before we knew that it is there
  * @free_work: proclet_free(), where that cannot be called
@@ -180,6 +190,7 @@ struct proclet {
 	struct list_head inbox;
 	struct migration *mig;
 	struct incoming *in;
+	bool frozen;
 	bool drained;
 	bool ended;
 	struct work_struct free_work;
@@ -265,6 +276,25 @@ struct op {
 	s64 result;
 	bool cancelled;
 	struct payload payload;
+};
+
+/**
+ * struct own_op - an operation of a thread on its own proclet; futex.c
+ * @op: it, until it is its own reply
+ * @addr: of the word to wait at or to wake; PROCLET_OP_SPAWN: the new thread's
+ *        segment
+ * @value: that the word must have
+ * @count: most threads to wake
+ * @seg: that the word is in; its sem is held for reading
+ * @child: PROCLET_OP_SPAWN: the reply that the new thread begins with
+ */
+struct own_op {
+	struct op *op;
+	u64 addr;
+	u32 value;
+	u32 count;
+	struct segment *seg;
+	struct op *child;
 };
 
 /**
@@ -366,6 +396,8 @@ struct location {
  * @deadlines_timer: fires for the first of them
  * @deadlines_work: and serves those that have passed
  * @names: names of proclets, if this is where they are kept; NULL: none yet
+ * @waits: threads that wait at words, hashed by address
+ * @wait_no: counts those who began to
  * @waiters_work: asks for operations that have no answer for long
  * @waiters_skip: whose turn it was not in the last tick
  * @stats: the kernel's part
@@ -441,6 +473,8 @@ struct lproc {
 	struct hrtimer deadlines_timer;
 	struct work_struct deadlines_work;
 	struct names *names;
+	struct list_head waits[1 << WAITS_BITS];
+	u64 wait_no;
 	struct delayed_work waiters_work;
 	u32 waiters_skip;
 	struct proclet_stats stats;
@@ -494,6 +528,7 @@ void segment_hide(struct segment *seg);		/* no access until shown again */
 void segment_show(struct segment *seg);
 int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden */
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
+bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */
 struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp);
 u64 heap_slot_alloc(struct lproc *lproc, u64 size);	/* address, 0: none */
 void heap_slot_free(struct lproc *lproc, u64 start, u64 size);
@@ -508,6 +543,10 @@ struct thread *thread_create(struct lproc *lproc, u64 stack);	/* not published *
 struct thread *thread_at(struct lproc *lproc, u64 stack);	/* lproc.lock or RCU */
 int thread_ioctl(struct lproc *lproc, struct proclet_stack *s);
 void thread_hold(struct thread *t, struct proclet *p, enum thread_state state);
+void thread_replied(struct thread *t, struct op *op);	/* lproc.lock */
+int thread_spawn(struct proclet *p, u64 stack, struct op *op);	/* lproc.lock */
+bool threads_stuck(struct proclet *p);		/* lproc.lock */
+void threads_end(struct proclet *p);
 
 /* worker.c: what runs where */
 int worker_ioctl(struct lproc *lproc, struct proclet_work *w);
@@ -562,6 +601,15 @@ struct io_uring_cmd;
 int uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags);
 void uring_tick(struct lproc *lproc);
 void event_add(struct lproc *lproc, u32 kind, u32 node, u64 proclet);	/* lproc.lock */
+/* futex.c: operations of a thread on its own proclet */
+void futex_init(struct lproc *lproc);
+void futex_wait(struct thread *t, u64 addr);	/* lproc.lock */
+void futex_forget(struct thread *t);		/* lproc.lock */
+bool own_op_code(u32 code);
+int own_op_prepare(struct own_op *own, struct op *op);
+void own_op_run(struct own_op *own, struct thread *t, struct proclet *p,
+		const struct proclet_op *uop);
+void own_op_end(struct own_op *own);
 
 /* pull.c: payloads that do not fit into a message */
 struct pull;

@@ -3,6 +3,7 @@
  * Migration, the destination's side: memory first, then the offer is read, and
  * with COMMIT the proclet lives here. Whatever happens before, it is dropped.
  */
+#include <linux/list_sort.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
 
@@ -108,6 +109,8 @@ static void in_drop(struct incoming *in, int err)
 
 	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
 		list_del_init(&t->entry);
+		if (t->reply)
+			op_free(t->reply);
 		segment_remove(t->seg);
 	}
 	/* A source in doubt may ask: only of those it can know that they are off. */
@@ -337,6 +340,11 @@ static int fill_segment(struct incoming *in, struct segment *seg,
 
 static int in_thread(struct incoming *in, const struct wire_thread *w)
 {
+	static const enum thread_state states[] = {
+		[WIRE_THREAD_WAITING] = THREAD_WAITING,
+		[WIRE_THREAD_PARKED] = THREAD_PARKED,
+		[WIRE_THREAD_REPLIED] = THREAD_REPLIED,
+	};
 	struct thread *t = thread_create(in->lproc, le64_to_cpu(w->stack));
 	int err;
 
@@ -348,7 +356,9 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 		segment_put(t->seg);
 		return err;
 	}
-	t->state = le32_to_cpu(w->state) ? THREAD_PARKED : THREAD_WAITING;
+	t->state = states[le32_to_cpu(w->state)];
+	t->wait_addr = le64_to_cpu(w->wait_addr);
+	t->wait_no = le64_to_cpu(w->wait_no);
 	t->seq = le64_to_cpu(w->seq);
 	t->out = le64_to_cpu(w->out);
 	t->out_cap = le64_to_cpu(w->out_cap);
@@ -360,6 +370,13 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 	t->held = ktime_get();
 	t->item.proclet = in->p;
 	list_add_tail(&t->entry, &in->threads);
+	if (t->state != THREAD_REPLIED && !t->wait_addr)
+		return 0;
+	t->reply = op_alloc(in->lproc, GFP_KERNEL_ACCOUNT);
+	if (!t->reply)
+		return -ENOMEM;
+	t->reply->is_reply = true;
+	t->reply->result = (s64)le64_to_cpu(w->result);
 	return 0;
 }
 
@@ -498,6 +515,13 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 	queue_work(lproc->node->wq, &in->work);
 }
 
+/* They go on waiting in the order in which they began to. */
+static int by_wait_no(void *priv, const struct list_head *a, const struct list_head *b)
+{
+	return list_entry(a, struct thread, entry)->wait_no >
+	       list_entry(b, struct thread, entry)->wait_no;
+}
+
 /* The point of no return: it lives here. */
 static void in_commit(struct incoming *in)
 {
@@ -517,6 +541,7 @@ static void in_commit(struct incoming *in)
 		n++;
 	}
 	callers = kvcalloc(n, sizeof(*callers), GFP_KERNEL | __GFP_NOFAIL);
+	list_sort(NULL, &in->threads, by_wait_no);
 	n = 0;
 	spin_lock(&lproc->lock);
 	list_del(&in->entry);
@@ -528,10 +553,12 @@ static void in_commit(struct incoming *in)
 		if (tcb)
 			callers[n++] = tcb->caller;
 		list_move_tail(&t->entry, &p->threads);
-		if (t->state == THREAD_PARKED)
+		if (t->state != THREAD_WAITING)
 			ready_add(lproc, &t->item);
 		else
 			waiter_arm(lproc, &t->waiter);
+		if (t->wait_addr)
+			futex_wait(t, t->wait_addr);
 	}
 	list_splice_init(&p->inbox, &inbox);
 	lproc->stats.moved_in++;

@@ -326,13 +326,16 @@ static int mig_freeze(struct migration *m)
 		err = -ESHUTDOWN;
 	else
 		proclet_set_state(p, PROCLET_MOVING);
-	/* A reply that its thread has not seen yet goes after it. */
+	/*
+	 * A reply that its thread has not seen yet goes after it if it has bytes,
+	 * else with it.
+	 */
 	list_for_each_entry(t, &p->threads, entry) {
 		if (err)
 			continue;
 		/* What the list says of it holds until it goes on, there or here. */
 		waiter_disarm(lproc, &t->waiter);
-		if (t->state != THREAD_REPLIED)
+		if (t->state != THREAD_REPLIED || !t->reply->payload.len)
 			continue;
 		waiter_postpone(lproc, &t->waiter);
 		t->state = THREAD_WAITING;
@@ -410,10 +413,18 @@ static void fill_thread(struct wire_thread *wt, struct thread *t)
 	wt->out_cap = cpu_to_le64(t->out_cap);
 	wt->deadline = cpu_to_le64(t->waiter.deadline);
 	wt->target = cpu_to_le64(t->waiter.target);
-	wt->state = cpu_to_le32(t->state == THREAD_PARKED);
 	wt->sent_to = cpu_to_le32(t->waiter.sent_to);
 	wt->op = cpu_to_le32(t->waiter.code);
 	wt->cancelled = cpu_to_le32(t->waiter.cancelled);
+	if (t->state == THREAD_PARKED) {
+		wt->state = cpu_to_le32(WIRE_THREAD_PARKED);
+	} else if (t->state == THREAD_REPLIED) {
+		wt->state = cpu_to_le32(WIRE_THREAD_REPLIED);
+		wt->result = cpu_to_le64(t->reply->result);
+	} else if (t->wait_addr) {
+		wt->wait_addr = cpu_to_le64(t->wait_addr);
+		wt->wait_no = cpu_to_le64(t->wait_no);
+	}
 }
 
 static int by_address(void *priv, const struct list_head *a, const struct list_head *b)
@@ -573,6 +584,8 @@ static void mig_forget(struct migration *m, u32 to)
 		location_set(lproc, id, epoch, to, lproc->node->id);
 	spin_lock(&lproc->lock);
 	list_splice_init(&p->threads, &threads);
+	list_for_each_entry(t, &threads, entry)
+		futex_forget(t);
 	spin_unlock(&lproc->lock);
 	list_for_each_entry_safe(t, tmp, &threads, entry) {
 		list_del_init(&t->entry);

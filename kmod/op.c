@@ -249,7 +249,7 @@ static void native_reply(struct op *op)
 		op_free(op);
 }
 
-/* A reply for a thread of @p; false: nobody waits for it. */
+/* A reply for a thread of @p; false: nobody took it. */
 static bool thread_reply(struct proclet *p, struct op *op)
 {
 	struct thread *t = thread_at(p->lproc, op->token.stack);
@@ -257,10 +257,14 @@ static bool thread_reply(struct proclet *p, struct op *op)
 	if (!t || t->state != THREAD_WAITING || t->item.proclet != p ||
 	    t->seq != op->token.seq)
 		return false;
-	waiter_disarm(p->lproc, &t->waiter);
-	t->reply = op;
-	t->state = THREAD_REPLIED;
-	ready_add(p->lproc, &t->item);
+	if (t->wait_addr) {
+		/* It has one already, all but the result. */
+		t->reply->result = op->result;
+		futex_forget(t);
+		thread_replied(t, t->reply);
+		return false;
+	}
+	thread_replied(t, op);
 	return true;
 }
 
@@ -455,6 +459,9 @@ static int op_check(const struct proclet_op *uop)
 	case PROCLET_OP_SLEEP:
 		if (!uop->deadline || uop->target || uop->in_len || uop->out_cap)
 			return -EINVAL;
+	case PROCLET_OP_WAIT:
+	case PROCLET_OP_WAKE:
+	case PROCLET_OP_SPAWN:
 		break;
 	default:
 		return -EINVAL;
@@ -479,6 +486,8 @@ int op_submit_data(struct lproc *lproc, const struct proclet_op *uop, const void
 		return err;
 	if (uop->deadline && !op_stays(uop->op) && uop->deadline <= lproc_clock(lproc))
 		return -ETIMEDOUT;
+	if (own_op_code(uop->op) && !token->proclet)
+		return -EPERM;
 	op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
 	if (!op)
 		return -ENOMEM;

@@ -51,6 +51,7 @@ void proclet_set_state(struct proclet *p, enum proclet_state to)
 	}
 	WARN_ONCE(!ok, "proclet: %llx: state %d -> %d\n", p->id, from, to);
 	p->state = to;
+	p->frozen = false;
 	if (to == PROCLET_PRESENT)
 		p->lproc->stats.proclets++;
 	else if (from == PROCLET_PRESENT)
@@ -223,6 +224,7 @@ void proclet_free(struct proclet *p)
 	struct lproc *lproc = p->lproc;
 
 	kref_get(&lproc->ref);
+	threads_end(p);
 	location_erase(lproc, id);
 	proclet_discard(p);
 	if (PROCLET_ID_HOME(id) == lproc->node->id)

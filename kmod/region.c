@@ -242,7 +242,7 @@ struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp)
 }
 
 /* May the program touch this offset? */
-static bool segment_accessible(const struct segment *seg, u64 off)
+bool segment_accessible(const struct segment *seg, u64 off)
 {
 	if (seg->gone || off >= seg->limit)
 		return false;

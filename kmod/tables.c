@@ -80,7 +80,10 @@ static const char *const op_names[] = {
 	[PROCLET_OP_LOCATE] = "locate",
 	[PROCLET_OP_MIGRATE] = "migrate",
 	[PROCLET_OP_STATS] = "stats",
+	[PROCLET_OP_WAIT] = "wait",
+	[PROCLET_OP_WAKE] = "wake",
 	[PROCLET_OP_SLEEP] = "sleep",
+	[PROCLET_OP_SPAWN] = "spawn",
 	[PROCLET_OP_GET] = "get",
 	[PROCLET_OP_PUT] = "put",
 	[PROCLET_OP_PUBLISH] = "publish",
@@ -159,7 +162,7 @@ static void show_held(struct seq_file *m, struct lproc *lproc)
 		list_for_each_entry(t, &p->threads, entry)
 			show_thread(m, lproc, &(struct thread_line){
 				.stack = t->seg->start, .proclet = p->id,
-				.state = thread_names[t->state],
+				.state = t->wait_addr ? "blocked" : thread_names[t->state],
 				.sent_to = t->waiter.sent_to, .tcb = thread_tcb(t),
 				.op = t->waiter.code, .target = t->waiter.target,
 				.since = t->held });

@@ -24,6 +24,7 @@ struct thread *thread_create(struct lproc *lproc, u64 stack)
 	INIT_LIST_HEAD(&t->entry);
 	INIT_LIST_HEAD(&t->item.entry);
 	waiter_init(&t->waiter, false);
+	INIT_LIST_HEAD(&t->wait_entry);
 	return t;
 }
 
@@ -47,6 +48,57 @@ void thread_hold(struct thread *t, struct proclet *p, enum thread_state state)
 	waiter_init(&t->waiter, false);
 	t->held = ktime_get();
 	list_add_tail(&t->entry, &p->threads);
+}
+
+/*
+ * @t, which waits, has its reply. While its proclet is being stopped that stays
+ * with it.
+ */
+void thread_replied(struct thread *t, struct op *op)
+{
+	struct proclet *p = t->item.proclet;
+
+	lockdep_assert_held(&p->lproc->lock);
+	waiter_disarm(p->lproc, &t->waiter);
+	t->reply = op;
+	t->state = THREAD_REPLIED;
+	if (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING)
+		ready_add(p->lproc, &t->item);
+}
+
+/* A new thread of @p, suspended by the library, goes on with the reply @op. */
+int thread_spawn(struct proclet *p, u64 stack, struct op *op)
+{
+	struct lproc *lproc = p->lproc;
+	struct thread *t = thread_at(lproc, stack);
+	struct proclet_tcb *tcb;
+
+	lockdep_assert_held(&lproc->lock);
+	if (!t || t->state != THREAD_USER || t->seg->gone || worker_has_stack(lproc, stack))
+		return -EINVAL;
+	tcb = thread_tcb(t);
+	if (!tcb || READ_ONCE(tcb->proclet) != p->id)
+		return -EINVAL;
+	t->seq = 0;
+	t->out = 0;
+	t->out_cap = 0;
+	thread_hold(t, p, THREAD_WAITING);
+	thread_replied(t, op);
+	return 0;
+}
+
+/*
+ * Can none of the threads that are held go on? Only one of them could wake another.
+ */
+bool threads_stuck(struct proclet *p)
+{
+	struct thread *t;
+
+	lockdep_assert_held(&p->lproc->lock);
+	list_for_each_entry(t, &p->threads, entry)
+		if (!t->wait_addr || t->waiter.deadline)
+			return false;
+	return true;
 }
 
 static int stack_alloc(struct lproc *lproc, u64 *stack)
@@ -89,6 +141,37 @@ static void stack_return(struct lproc *lproc, u64 stack)
 		return;
 	m->stack = cpu_to_le64(stack);
 	msg_send(lproc->node, home, msg);
+}
+
+/* The threads that were stuck end with their proclet, which is ABSENT. */
+void threads_end(struct proclet *p)
+{
+	struct lproc *lproc = p->lproc;
+	struct proclet_tcb *tcb;
+	struct thread *t, *tmp;
+	LIST_HEAD(threads);
+	u64 stack;
+
+	spin_lock(&lproc->lock);
+	list_splice_init(&p->threads, &threads);
+	list_for_each_entry(t, &threads, entry)
+		futex_forget(t);
+	spin_unlock(&lproc->lock);
+	list_for_each_entry_safe(t, tmp, &threads, entry) {
+		list_del_init(&t->entry);
+		tcb = thread_tcb(t);
+		t->reply->token = (struct proclet_token){};
+		if (tcb)
+			t->reply->token = tcb->caller;
+		t->reply->result = -ECONNRESET;
+		stack = t->seg->start;
+		if (token_ok(&t->reply->token))
+			op_route(t->reply);
+		else
+			op_free(t->reply);
+		segment_remove(t->seg);
+		stack_return(lproc, stack);
+	}
 }
 
 int thread_ioctl(struct lproc *lproc, struct proclet_stack *s)

@@ -95,7 +95,8 @@ static void waiters_for_each(struct lproc *lproc,
 	}
 	xa_for_each(&lproc->proclets, index, p) {
 		list_for_each_entry(t, &p->threads, entry) {
-			if (t->state != THREAD_WAITING)
+			/* Who waits at a word waits for no node. */
+			if (t->state != THREAD_WAITING || t->wait_addr)
 				continue;
 			token.proclet = p->id;
 			token.stack = t->seg->start;

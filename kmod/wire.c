@@ -398,15 +398,6 @@ const char *wire_check(const void *data, u32 len)
 	return check_body(type, data, len);
 }
 
-static bool thread_ok(const struct wire_thread *t, u64 start)
-{
-	u64 target = le64_to_cpu(t->target);
-
-	return le64_to_cpu(t->stack) == start && le32_to_cpu(t->state) <= 1 &&
-	       le32_to_cpu(t->sent_to) <= PROCLET_MAX_NODES &&
-	       (!target || target_ok(target)) && le32_to_cpu(t->cancelled) <= 1;
-}
-
 /* Extents of one segment: ascending, not empty, below its limit. */
 static const char *check_extents(const struct wire_extent *ext, u32 n, u64 limit,
 				 u64 *npages)
@@ -423,6 +414,25 @@ static const char *check_extents(const struct wire_extent *ext, u32 n, u64 limit
 		*npages += count;
 	}
 	return NULL;
+}
+
+/* What is not of its state must be 0; a word to wait at is of heap or thread. */
+static bool thread_ok(const struct wire_thread *t, u64 start, u64 proclet, u64 capacity)
+{
+	u64 target = le64_to_cpu(t->target), addr = le64_to_cpu(t->wait_addr);
+	u32 state = le32_to_cpu(t->state);
+
+	if (le64_to_cpu(t->stack) != start || state > WIRE_THREAD_REPLIED ||
+	    le32_to_cpu(t->sent_to) > PROCLET_MAX_NODES ||
+	    (target && !target_ok(target)) || le32_to_cpu(t->cancelled) > 1)
+		return false;
+	if (state != WIRE_THREAD_REPLIED && t->result)
+		return false;
+	if (!addr)
+		return !t->wait_no;
+	return state == WIRE_THREAD_WAITING && !(addr % sizeof(u32)) &&
+	       (addr - PROCLET_ID_HEAP(proclet) < capacity ||
+		wire_stack_ok(addr & PROCLET_STACK_MASK));
 }
 
 const char *wire_check_blob(const void *data, u32 len, u64 proclet, u64 capacity,
@@ -465,7 +475,7 @@ const char *wire_check_blob(const void *data, u32 len, u64 proclet, u64 capacity
 			return "heap segment";
 		if (i && (!wire_stack_ok(start) || limit != PROCLET_STACK_SIZE ||
 			  (i > 1 && start <= le64_to_cpu(segs[i - 1].start)) ||
-			  !thread_ok(&threads[i - 1], start)))
+			  !thread_ok(&threads[i - 1], start, proclet, capacity)))
 			return "thread segment";
 		why = check_extents(exts + nextents - left, n, limit, npages);
 		if (why)

@@ -416,10 +416,15 @@ struct wire_extent {
  * @out_cap: most bytes of it
  * @deadline: of the operation, by the logical process's clock; 0: none
  * @target: of the operation; 0: not needed, for it is never sent
- * @state: 0: waits for an operation; 1: goes on by rt_sigreturn
+ * @state: WIRE_THREAD_*
  * @sent_to: node that has the operation; 0: not known
  * @op: enum proclet_op_code
  * @cancelled: 1: @deadline is that of the answer to WIRE_CANCEL; else 0
+ * @wait_addr: WIRE_THREAD_WAITING: address of the word that it waits at; 0: it
+ *             waits for a reply
+ * @wait_no: of those that wait at words, the one with the lowest number has waited
+ *           longest
+ * @result: WIRE_THREAD_REPLIED: of its operation, a reply without bytes
  */
 struct wire_thread {
 	__le64 stack;
@@ -432,7 +437,13 @@ struct wire_thread {
 	__le32 sent_to;
 	__le32 op;
 	__le32 cancelled;
+	__le64 wait_addr;
+	__le64 wait_no;
+	__le64 result;
 };
+#define WIRE_THREAD_WAITING	0	/* for the reply to an operation, or at a word */
+#define WIRE_THREAD_PARKED	1	/* goes on by rt_sigreturn */
+#define WIRE_THREAD_REPLIED	2	/* goes on with @result */
 
 static_assert(sizeof(struct wire_hdr) == 24);
 static_assert(sizeof(struct wire_token) == 32);
@@ -443,7 +454,7 @@ static_assert(sizeof(struct wire_prepare) == 80);
 static_assert(sizeof(struct wire_mig) == 64);
 static_assert(sizeof(struct wire_offer) == 56);
 static_assert(sizeof(struct wire_seg) == 24);
-static_assert(sizeof(struct wire_thread) == 64);
+static_assert(sizeof(struct wire_thread) == 88);
 
 #define WIRE_INLINE_MAX		(WIRE_MSG_MAX - sizeof(struct wire_op))
 

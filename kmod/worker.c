@@ -140,11 +140,14 @@ struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i)
 	return t && t->state == THREAD_USER && !t->seg->gone ? t : NULL;
 }
 
-/* Can the kernel take a thread of it over? Not while the list is being sent. */
+/*
+ * Can the kernel take a thread of it over? Not when all have been stopped: who
+ * comes then was in another proclet, as far as its program had told.
+ */
 static bool may_hold(const struct proclet *p)
 {
-	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_FREEZING ||
-		     p->state == PROCLET_DYING);
+	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING ||
+		     (p->state == PROCLET_FREEZING && !p->frozen));
 }
 
 /* The proclet that the thread at @i of a worker's chain has called; 0: not known. */
@@ -210,7 +213,10 @@ static void worker_barrier(struct lproc *lproc)
 	on_each_cpu_mask(mm_cpumask(lproc->mm), barrier_ipi, NULL, 1);
 }
 
-/* Has the last thread left a dying proclet? Then it is ABSENT now, to be freed. */
+/*
+ * Has the last thread left a dying proclet, but for those that wait for one another?
+ * Then it is ABSENT now, to be freed.
+ */
 bool worker_check_dying(struct proclet *p)
 {
 	struct lproc *lproc = p->lproc;
@@ -219,7 +225,7 @@ bool worker_check_dying(struct proclet *p)
 
 	lockdep_assert_held(&lproc->lock);
 	if (p->state != PROCLET_DYING || !p->drained || p->mig ||
-	    !list_empty(&p->threads))
+	    !threads_stuck(p))
 		return false;
 	xa_for_each(&lproc->workers, index, w)
 		if (chain_has(lproc, w, p))
@@ -281,6 +287,7 @@ struct report {
 	u64 stack;
 	struct proclet_token caller;
 	struct op *op;		/* to route: the new operation, or the reply */
+	struct own_op own;	/* the new operation, if it is to be done at once */
 	int err;		/* of op_submit(): the operation's result */
 };
 
@@ -310,6 +317,12 @@ static int report_prepare(struct lproc *lproc, struct worker *w,
 		token.seq = work->op.seq;
 		r->caller = token;
 		r->err = op_submit(lproc, &work->op, &token, &r->op);
+		if (!r->err && own_op_code(r->op->code)) {
+			r->err = own_op_prepare(&r->own, r->op);
+			if (r->err)
+				op_free(r->op);
+			r->op = NULL;
+		}
 	} else if (work->done == PROCLET_DONE_REPLY) {
 		r->caller = tcb.caller;
 		r->op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
@@ -363,7 +376,10 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 		t->out = work->op.out;
 		t->out_cap = work->op.out_cap;
 		thread_hold(t, p, THREAD_WAITING);
-		if (r->op)
+		lproc->stats.ops++;
+		if (r->own.op)
+			own_op_run(&r->own, t, p, &work->op);
+		else if (r->op)
 			waiter_begin(lproc, &t->waiter, &work->op);
 		break;
 	case PROCLET_DONE_PARKED:
@@ -392,17 +408,22 @@ static int worker_report(struct lproc *lproc, struct worker *w,
 			 struct proclet_work *work)
 {
 	struct report r;
+	bool own;
 	int err;
 
 	err = report_prepare(lproc, w, work, &r);
 	if (err || work->done == PROCLET_DONE_NONE)
 		return err;
+	own = r.own.op;
 	err = report_accept(lproc, w, work, &r);
+	own_op_end(&r.own);
 	if (err) {
 		if (r.op)
 			op_free(r.op);
 		return err;
 	}
+	if (own)
+		return 0;
 	if (work->done == PROCLET_DONE_OP && !r.op) {
 		/* It could not even begin: that is the operation's result. */
 		r.op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
@@ -656,6 +677,8 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked)
 			busy = -ESHUTDOWN;
 		else
 			busy = freeze_scan(p, parked);
+		if (!busy)
+			p->frozen = true;
 		seq = lproc->park_seq;
 		spin_unlock(&lproc->lock);
 		if (busy <= 0)

@@ -24,6 +24,7 @@ void call_prepare(struct proclet_tcb *tcb, proclet_method_t fn)
 {
 	tcb->lib[LIB_FN] = (__u64)fn;
 	tcb->lib[LIB_ROOT] = proclet_root(tcb->proclet);
+	tcb->lib[LIB_THREAD] = 0;
 	tcb->pin = 0;
 }
 
@@ -72,6 +73,42 @@ __s64 shim_op(const struct proclet_op *op)
 	struct proclet_tcb *tcb = tcb_self();
 
 	return tcb ? thread_op(tcb, op) : native_op(op);
+}
+
+/* The segment is as if its thread had suspended itself just before its method. */
+static void suspend_new(struct proclet_tcb *tcb)
+{
+	__u64 *sp = (__u64 *)((char *)tcb + SEG_TOP) - 8;
+
+	sp[0] = FPU_DEFAULT;
+	__builtin_memset(&sp[1], 0, 6 * sizeof(*sp));
+	sp[7] = (__u64)shim_method;
+	tcb->sp = (__u64)sp;
+}
+
+/* A thread that runs @fn with @root, and whose result nobody waits for. */
+int shim_spawn(proclet_method_t fn, void *root)
+{
+	struct proclet_op op = { .op = PROCLET_OP_SPAWN };
+	struct proclet_tcb *tcb = tcb_self(), *child;
+	int err;
+
+	child = seg_get(page_worker(tcb_page(tcb)));
+	if (!child)
+		return -ENOMEM;
+	memset(child, 0, offsetof(struct proclet_tcb, lib));
+	child->proclet = tcb->proclet;
+	child->method = METHOD_THREAD;
+	call_prepare(child, fn);
+	child->lib[LIB_ROOT] = (__u64)root;
+	child->lib[LIB_THREAD] = (__u64)root;
+	suspend_new(child);
+	op.target = (__u64)child;
+	err = thread_op(tcb, &op);
+	/* Not to the worker: this may be another process than it was taken in. */
+	if (err)
+		seg_free(child);
+	return err;
 }
 
 /* On the callee's stack: is it here? */

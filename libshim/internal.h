@@ -18,6 +18,7 @@
 
 /* For switch.S; checked against the structs below. */
 #define TCB_SP		16
+#define TCB_PIN		64
 #define TCB_IN_LEN	72
 #define TCB_RES_CAP	80
 #define TCB_FN		120
@@ -25,6 +26,9 @@
 #define SEG_SIZE	0x400000
 #define SEG_IN		0x1000
 #define SEG_OUT		0x101000
+
+/* Control words of a new thread, as the ABI has them: MXCSR, and above it x87's. */
+#define FPU_DEFAULT	0x37f00001f80
 
 /* Kept free at the top, so that the first stack pointer is in the segment. */
 #define SEG_TOP		(SEG_SIZE - 16)
@@ -38,6 +42,7 @@
 #include <stddef.h>
 
 _Static_assert(offsetof(struct proclet_tcb, sp) == TCB_SP, "tcb");
+_Static_assert(offsetof(struct proclet_tcb, pin) == TCB_PIN, "tcb");
 _Static_assert(offsetof(struct proclet_tcb, in_len) == TCB_IN_LEN, "tcb");
 _Static_assert(offsetof(struct proclet_tcb, res_cap) == TCB_RES_CAP, "tcb");
 _Static_assert(offsetof(struct proclet_tcb, lib[0]) == TCB_FN, "tcb");
@@ -53,18 +58,21 @@ _Static_assert(sizeof(struct proclet_worker) <= PROCLET_WORKER_SIZE, "page");
 #define likely(x)		__builtin_expect(!!(x), 1)
 #define unlikely(x)		__builtin_expect(!!(x), 0)
 
+#define noinline		__attribute__((noinline))
 #define PUBLIC			__attribute__((visibility("default")))
 
 /*
- * tcb->lib[]: what shim_method needs, and the number of the segment's last
- * operation. The kernel clears tcb->seq with each new thread; this goes on, so
+ * tcb->lib[]: what shim_method needs, the number of the segment's last operation,
+ * and which thread of proclet_thread_create() this is. The kernel clears tcb->seq with each new thread; this goes on, so
  * that a late reply finds no new owner.
  */
 #define LIB_FN			0
 #define LIB_ROOT		1
 #define LIB_SEQ			2
+#define LIB_THREAD		3	/* struct proclet_thread; 0: a method */
 
 #define METHOD_ROOT		0xffffffffU
+#define METHOD_THREAD		0xfffffffeU	/* in tcb->method; nobody can call it */
 #define METHOD_ERRNO_MAX	4095
 
 /*
@@ -239,6 +247,7 @@ void shim_error(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* worker.c */
 int worker_start(void);
 struct proclet_tcb *seg_get(struct worker *w);
+void seg_free(struct proclet_tcb *tcb);		/* to the kernel */
 void seg_put(struct worker *w, struct proclet_tcb *tcb, bool dirty);
 
 /* park.c */
@@ -260,18 +269,28 @@ void crash_wait(void);	/* does not return when the process is about to be killed
 
 /* call.c */
 __s64 shim_op(const struct proclet_op *op);
+int shim_spawn(proclet_method_t fn, void *root);	/* in the caller's proclet */
 void call_prepare(struct proclet_tcb *tcb, proclet_method_t fn);
+
+/*
+ * sync.c: a thread waits at a word of its proclet while that has a value, and
+ * wakes others. 0: woken, or the word is another already. @deadline: by
+ * proclet_clock_ns(), 0: none; -ETIMEDOUT.
+ */
+int word_wait(const void *word, __u32 value, __u64 deadline);
+void word_wake(const void *word, __u32 count);
 
 /* Called on the stack of a thread that a local call enters or leaves. */
 bool shim_push(struct proclet_tcb *tcb);
 __u64 shim_pop(struct proclet_tcb *tcb, __s64 ret);
 
 /* switch.S */
-extern const char shim_method_ret[];
+extern const char shim_method[], shim_method_ret[];
 __u64 shim_switch(__u64 *save, __u64 to, __u64 val);
 __u64 shim_run(__u64 *save, struct proclet_tcb *tcb);
 __u64 shim_sigreturn(__u64 *save, __u64 frame);
 void shim_jump(__u64 to, __u64 val) __attribute__((noreturn));
+void shim_thread_exit(struct proclet_tcb *tcb) __attribute__((noreturn));
 void shim_registers(unsigned long reg[NREGS]);	/* the caller's, callee-saved */
 void shim_call_local(struct proclet_tcb *caller, struct proclet_tcb *callee);
 

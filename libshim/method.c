@@ -35,7 +35,7 @@ int method_init(const proclet_method_t *first, const proclet_method_t *last)
 	nmethods = last - first;
 	while (1UL << bits < 2 * nmethods)
 		bits++;
-	if (nmethods >= METHOD_ROOT)
+	if (nmethods >= METHOD_THREAD)
 		return -E2BIG;
 	shift = 64 - bits;
 	slots = calloc(1UL << bits, sizeof(*slots));

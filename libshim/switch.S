@@ -14,8 +14,7 @@
 /* Control words of a method's first instruction: the ABI's initial ones. */
 	.align 8
 fpu_default:
-	.long	0x1f80
-	.long	0x037f
+	.quad	FPU_DEFAULT
 #define MXCSR_STATUS	0x3f
 
 	.macro reg_push reg
@@ -169,6 +168,17 @@ func shim_call_local
 	.cfi_endproc
 	.size	shim_call_local, . - shim_call_local
 
+/* void shim_thread_exit(struct proclet_tcb *tcb): as if its method returned 0 */
+func shim_thread_exit
+	.cfi_startproc
+	.cfi_undefined rip
+	leaq	SEG_TOP(%rdi), %rsp
+	movl	$0, TCB_PIN(%rdi)
+	xorl	%eax, %eax
+	jmp	shim_method_ret
+	.cfi_endproc
+	.size	shim_thread_exit, . - shim_thread_exit
+
 /* void shim_registers(unsigned long reg[]): as they are when it has returned */
 func shim_registers
 	.cfi_startproc
@@ -187,9 +197,7 @@ func shim_registers
 	.size	shim_registers, . - shim_registers
 
 /* The first and only frame beneath a method. */
-	.type	shim_method, @function
-	.align	16
-shim_method:
+func shim_method
 	.cfi_startproc
 	.cfi_undefined rip
 	.cfi_def_cfa rsp, 16

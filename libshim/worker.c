@@ -49,6 +49,13 @@ struct proclet_tcb *seg_get(struct worker *w)
 	return (struct proclet_tcb *)(w->segs[--w->nsegs] & ~SEG_DIRTY);
 }
 
+void seg_free(struct proclet_tcb *tcb)
+{
+	__u64 stack = (__u64)tcb;
+
+	seg_ioctl(PROCLET_STACK_FREE, &stack);
+}
+
 /* Never too many: what a chain gives back it has taken here, or allocated. */
 void seg_put(struct worker *w, struct proclet_tcb *tcb, bool dirty)
 {

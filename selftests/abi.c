@@ -419,9 +419,13 @@ TEST_F(member, operations)
 	EXPECT_EQ(-EINVAL, raw_ioctl(self->fd, PROCLET_IOC_OP, &n));
 
 	EXPECT_OP(-EINVAL, .op = 0);
-	EXPECT_OP(-EINVAL, .op = 7);
+	EXPECT_OP(-EINVAL, .op = 100);
 	EXPECT_OP(-EINVAL, .op = 0xffffffff);
 	EXPECT_OP(raw_node(), .op = PROCLET_OP_LOCATE, .target = self->p);
+	/* For threads of proclets. */
+	EXPECT_OP(-EPERM, .op = PROCLET_OP_WAIT);
+	EXPECT_OP(-EPERM, .op = PROCLET_OP_WAKE);
+	EXPECT_OP(-EPERM, .op = PROCLET_OP_SPAWN);
 }
 
 /* Ids that are nobody's, for each operation that takes one. */
@@ -989,6 +993,182 @@ TEST_F(member, worker_in_a_method)
 	ASSERT_EQ(1, write(served.go_on[1], "x", 1));
 	pthread_join(caller, NULL);
 	EXPECT_EQ(0, result);
+}
+
+/*
+ * Operations of a thread on its own proclet, by a worker that plays the threads: one
+ * in a method of served.p, and later another that it makes.
+ */
+static struct proclet_work own;
+
+static __s64 own_op(const struct proclet_op *op)
+{
+	own.done = PROCLET_DONE_OP;
+	own.op = *op;
+	own.result = -EIO;
+	served.ret = work(&own);
+	if (served.ret)
+		return served.ret;
+	return own.todo == PROCLET_TODO_RESUME && own.stack == served.stack ?
+		own.result : -EPROTO;
+}
+
+static __s64 own_wait(__u64 addr, __u32 value)
+{
+	struct proclet_wait_args args = { .addr = addr, .value = value };
+	struct proclet_op op = { .op = PROCLET_OP_WAIT, .in = (uintptr_t)&args,
+				 .in_len = sizeof(args) };
+
+	return own_op(&op);
+}
+
+static __s64 own_wake(__u64 addr, __u32 count)
+{
+	struct proclet_wake_args args = { .addr = addr, .count = count };
+	struct proclet_op op = { .op = PROCLET_OP_WAKE, .in = (uintptr_t)&args,
+				 .in_len = sizeof(args) };
+
+	return own_op(&op);
+}
+
+static __s64 own_spawn(__u64 stack)
+{
+	struct proclet_op op = { .op = PROCLET_OP_SPAWN, .target = stack };
+
+	return own_op(&op);
+}
+
+/* The method's caller. In the end nobody waits but the worker: the member ends. */
+static volatile struct {
+	__s64 result;
+	__s64 located;
+} served_call;
+
+static void *call_served(void *unused)
+{
+	(void)unused;
+	served_call.result = raw_call(rig.fd, served.p, 1, NULL, 0, NULL, 0);
+	served_call.located = raw_locate(rig.fd, served.p);
+	raw_exit(rig.fd, 0);
+	return NULL;
+}
+
+TEST_F(member, wait_wake_spawn)
+{
+	__u64 spare = 0, child = 0, next, heap = PROCLET_ID_HEAP(self->p);
+	struct proclet_wait_args args = { .addr = heap + 64 };
+	struct proclet_op op = { .in = (uintptr_t)&args };
+	__u32 *word = (__u32 *)(heap + 64);
+	struct proclet_tcb *tcb;
+	pthread_t caller;
+
+	/* The next proclet's memory, and a thread segment that is nobody's. */
+	ASSERT_EQ(0, setup_worker(self->fd, self->p));
+	next = raw_proclet(self->fd, MIB);
+	ASSERT_NE(0, next);
+	ASSERT_EQ(0, raw_stack(self->fd, PROCLET_STACK_ALLOC, &spare));
+	ASSERT_EQ(0, raw_stack(self->fd, PROCLET_STACK_ALLOC, &child));
+	*(__u32 *)child = 0;
+	served_call.result = -1;
+	own = (struct proclet_work) { .spare = served.stack };
+	ASSERT_EQ(0, pthread_create(&caller, NULL, call_served, NULL));
+	ASSERT_EQ(0, work(&own));
+	ASSERT_EQ(PROCLET_TODO_CALL, own.todo);
+	own.spare = spare;
+
+	__u64 bad[] = { 0, 4, heap + 65, heap + 66, heap - 4, heap + PAGE, heap + MIB,
+			PROCLET_ID_HEAP(next) + 64, PROCLET_REGION_BASE - 4, child + 64,
+			served.stack + PROCLET_STACK_GUARD, served.stack + 4097,
+			PROCLET_REGION_BASE + PROCLET_REGION_SIZE, (uintptr_t)&own,
+			0xffff888000000000ULL, ~0ULL, ~3ULL };
+
+	*word = 5;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, own_wait(bad[i], 0))
+			TH_LOG("address %llx", bad[i]);
+		EXPECT_EQ(-EINVAL, own_wake(bad[i], 1))
+			TH_LOG("address %llx", bad[i]);
+	}
+	for (op.op = PROCLET_OP_WAIT; op.op <= PROCLET_OP_WAKE; op.op++) {
+		for (op.in_len = 0; op.in_len < 32; op.in_len++)
+			EXPECT_EQ(op.in_len == sizeof(args) ?
+				  op.op == PROCLET_OP_WAIT ? -EAGAIN : 0 : -EINVAL, own_op(&op));
+		op.in_len = sizeof(args);
+		op.in = 8;
+		EXPECT_EQ(-EFAULT, own_op(&op));
+		op.in = (uintptr_t)&args;
+	}
+	args.flags = 1;
+	op.op = PROCLET_OP_WAIT;
+	EXPECT_EQ(-EINVAL, own_op(&op));
+	op.op = PROCLET_OP_WAKE;
+	EXPECT_EQ(-EINVAL, own_op(&op));
+
+	/* Nothing is changed, or invented. Memory that nobody has touched is 0. */
+	EXPECT_EQ(-EAGAIN, own_wait(heap + 64, 4));
+	EXPECT_EQ(-EAGAIN, own_wait(served.stack + PROCLET_STACK_SIZE - MIB, 1));
+	EXPECT_EQ(0, own_wake(heap + 64, 1));
+	EXPECT_EQ(0, own_wake(heap + 64, 0xffffffff));
+	EXPECT_EQ(5, *word);
+
+	/* Segments that cannot become a thread. */
+	EXPECT_EQ(-EINVAL, own_spawn(0));
+	EXPECT_EQ(-EINVAL, own_spawn(heap));
+	EXPECT_EQ(-EINVAL, own_spawn(child + 4096));
+	EXPECT_EQ(-EINVAL, own_spawn(served.stack));
+	EXPECT_EQ(-EINVAL, own_spawn(child));
+	EXPECT_EQ(-EINVAL, own_spawn(child + 64 * PROCLET_STACK_SIZE));
+	tcb = (struct proclet_tcb *)child;
+	tcb->proclet = next;
+	EXPECT_EQ(-EINVAL, own_spawn(child));
+
+	/* One that does. It and its maker are ready, then each waits at a word. */
+	memset(tcb, 0, sizeof(*tcb));
+	tcb->proclet = self->p;
+	own.done = PROCLET_DONE_OP;
+	own.op = (struct proclet_op) { .op = PROCLET_OP_SPAWN, .target = child };
+	ASSERT_EQ(0, work(&own));
+	EXPECT_EQ(PROCLET_TODO_RESUME, own.todo);
+	EXPECT_EQ(child, own.stack);
+	EXPECT_EQ(0, own.result);
+	next = child;
+	EXPECT_EQ(-EBUSY, raw_stack(self->fd, PROCLET_STACK_FREE, &next));
+	args = (struct proclet_wait_args) { .addr = heap + 64, .value = 5 };
+	own.op = (struct proclet_op) { .op = PROCLET_OP_WAIT, .in = (uintptr_t)&args,
+				       .in_len = sizeof(args) };
+	ASSERT_EQ(0, work(&own));
+	EXPECT_EQ(PROCLET_TODO_RESUME, own.todo);
+	EXPECT_EQ(served.stack, own.stack);
+	EXPECT_EQ(0, own.result);
+	next = child;
+	EXPECT_EQ(-EBUSY, raw_stack(self->fd, PROCLET_STACK_FREE, &next));
+	EXPECT_EQ(0, own_wake(heap + 68, 10));
+	EXPECT_EQ(0, own_wake(heap + 64, 0));
+	/* Woken, it is the first to go on. */
+	EXPECT_EQ(-EPROTO, own_wake(heap + 64, 10));
+	EXPECT_EQ(PROCLET_TODO_RESUME, own.todo);
+	EXPECT_EQ(child, own.stack);
+	EXPECT_EQ(0, own.result);
+	own.done = PROCLET_DONE_REPLY;		/* to nobody */
+	own.status = 0;
+	ASSERT_EQ(0, work(&own));
+	EXPECT_EQ(PROCLET_TODO_RESUME, own.todo);
+	EXPECT_EQ(served.stack, own.stack);
+	EXPECT_EQ(1, own.result);
+	EXPECT_EQ(0, raw_stack(self->fd, PROCLET_STACK_FREE, &child));
+
+	/* Destroyed, with a thread that nobody can wake: its caller is told. */
+	EXPECT_EQ(0, raw_destroy(self->fd, self->p));
+	EXPECT_EQ(-1, served_call.result);
+	own.done = PROCLET_DONE_OP;
+	args = (struct proclet_wait_args) { .addr = heap + 64, .value = 5 };
+	own.op = (struct proclet_op) { .op = PROCLET_OP_WAIT, .in = (uintptr_t)&args,
+				       .in_len = sizeof(args) };
+	EXPECT_EQ(0, work(&own));
+	EXPECT_EQ(PROCLET_TODO_EXIT, own.todo);
+	pthread_join(caller, NULL);
+	EXPECT_EQ(-ECONNRESET, served_call.result);
+	EXPECT_EQ(-ESTALE, served_call.located);
 }
 
 /* Whatever a member waits in, kill -9 ends it. */

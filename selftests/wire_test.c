@@ -591,7 +591,11 @@ static void operations(void)
 		EXPECT(check(), "of operation %u on no id", on_proclets[i]);
 	}
 	REFUSED(make_op, wire_op, op, 0);
-	REFUSED(make_op, wire_op, op, PROCLET_OP_STATS + 1);
+	/* What concerns only the caller's own proclet never goes on the wire. */
+	REFUSED(make_op, wire_op, op, PROCLET_OP_WAIT);
+	REFUSED(make_op, wire_op, op, PROCLET_OP_WAKE);
+	REFUSED(make_op, wire_op, op, PROCLET_OP_SPAWN);
+	REFUSED(make_op, wire_op, op, 100);
 	REFUSED(make_op, wire_op, op, 0xffffffff);
 	ACCEPTED(make_op, wire_op, out_cap, 0);
 	REFUSED(make_op, wire_op, out_cap, PROCLET_PAYLOAD_MAX + 1);
@@ -802,7 +806,7 @@ static void migrations(void)
 		PROCLET_ID((PROCLET_STACKS_OFF >> PROCLET_GRANULE_SHIFT) - 1, 7));
 }
 
-/* A blob of a heap and two threads. */
+/* A blob of a heap and two threads: one waits at a word, the other is parked. */
 static struct blob {
 	struct wire_blob head;
 	struct wire_seg seg[3];
@@ -833,6 +837,8 @@ static void make_blob(void)
 		blob.thread[i].state = htole32(i);
 		blob.thread[i].deadline = htole64(~0ULL);
 	}
+	blob.thread[0].wait_addr = htole64(PROCLET_ID_HEAP(ID) + 256);
+	blob.thread[0].wait_no = htole64(77);
 	for (int i = 0; i < 5; i++) {
 		blob.ext[i].first = htole32(ext[i].first);
 		blob.ext[i].count = htole32(ext[i].count);
@@ -911,15 +917,41 @@ static void blobs(void)
 	BLOB_REFUSED(ext[4].count, 25);
 	BLOB_REFUSED(thread[0].stack, 0);
 	BLOB_REFUSED(thread[0].stack, STACK + PROCLET_STACK_SIZE);
-	BLOB_REFUSED(thread[0].state, 2);
+	BLOB_REFUSED(thread[0].state, WIRE_THREAD_PARKED);
+	BLOB_REFUSED(thread[0].state, WIRE_THREAD_REPLIED);
+	BLOB_REFUSED(thread[0].state, 3);
+	BLOB_REFUSED(thread[0].state, 0xffffffff);
 	BLOB_REFUSED(thread[0].sent_to, 33);
 	BLOB_REFUSED(thread[0].target, 33);
 	BLOB_REFUSED(thread[0].target, ~0ULL);
 	BLOB_REFUSED(thread[1].cancelled, 2);
+	BLOB_REFUSED(thread[0].wait_addr, 0);	/* with a number */
+	BLOB_REFUSED(thread[0].wait_addr, 4);
+	BLOB_REFUSED(thread[0].wait_addr, PROCLET_ID_HEAP(ID) + 257);
+	BLOB_REFUSED(thread[0].wait_addr, PROCLET_REGION_BASE + PROCLET_REGION_SIZE);
+	BLOB_REFUSED(thread[0].wait_addr, PROCLET_ID_HEAP(ID) + CAPACITY);
+	BLOB_REFUSED(thread[0].wait_addr, ~0ULL - 3);
+	BLOB_REFUSED(thread[0].result, 1);
+	BLOB_REFUSED(thread[1].result, 1);
+	BLOB_REFUSED(thread[1].wait_no, 1);
+	BLOB_REFUSED(thread[1].wait_addr, PROCLET_ID_HEAP(ID) + 256);
 	BLOB_REFUSED(desc[0].len, 0);
 	BLOB_REFUSED(desc[0].len, 4095);
 	BLOB_REFUSED(desc[0].len, 41 * 4096);
 	BLOB_REFUSED(desc[0].len, 0xfffff000);
+
+	/* A thread that waits for a reply, waits on a stack, goes on with a result. */
+	make_blob();
+	blob.thread[0].wait_addr = 0;
+	blob.thread[0].wait_no = 0;
+	EXPECT(!check_blob(), "saw \"%s\"", check_blob());
+	blob.thread[0].wait_addr = htole64(STACK + 2 * PROCLET_STACK_SIZE - 4);
+	blob.thread[0].wait_no = htole64(1);
+	EXPECT(!check_blob(), "saw \"%s\"", check_blob());
+	make_blob();
+	blob.thread[1].state = htole32(WIRE_THREAD_REPLIED);
+	blob.thread[1].result = htole64(-ECONNRESET);
+	EXPECT(!check_blob(), "saw \"%s\"", check_blob());
 
 	/* The same thread twice. */
 	make_blob();

@@ -352,8 +352,10 @@ enum proclet_op_code {
 	/* in: struct proclet_create_args, out: __u64 id. @target: node, 0: here */
 	PROCLET_OP_CREATE	= 2,
 	/*
-	 * New calls get -ESTALE from now on; methods that run in it go on to
-	 * their end, and the last one's end frees it.
+	 * New calls get -ESTALE from now on; methods and threads that run in it
+	 * go on to their end, and the last one's end frees it. Threads that wait
+	 * at words (PROCLET_OP_WAIT) when nothing else is left in it can never
+	 * go on: they end with it, and their callers get -ECONNRESET.
 	 */
 	PROCLET_OP_DESTROY	= 3,
 	/* result: id of the node where the proclet is */
@@ -370,6 +372,29 @@ enum proclet_op_code {
 	PROCLET_OP_MIGRATE	= 5,
 	/* out: struct proclet_stats. @target: node, 0: here */
 	PROCLET_OP_STATS	= 6,
+	/*
+	 * The following are for threads of proclets (native ones get -EPERM),
+	 * and concern the caller's own proclet.
+	 *
+	 * in: struct proclet_wait_args. Wait until another thread of the proclet
+	 * wakes the caller, if the word has the value; else -EAGAIN. A word must be
+	 * in the proclet's reserved heap or in a segment of one of its threads,
+	 * and be aligned; else -EINVAL. Looking and beginning to wait are one
+	 * step. The wait goes on when the proclet moves. -ETIMEDOUT: @deadline.
+	 */
+	PROCLET_OP_WAIT		= 7,
+	/*
+	 * in: struct proclet_wake_args. Threads that wait at the word go on with
+	 * result 0, who has waited longest first. Result: how many.
+	 */
+	PROCLET_OP_WAKE		= 8,
+	/*
+	 * A new thread in the proclet. @target: a free segment, prepared as if
+	 * its thread had suspended itself (tcb->proclet, tcb->sp); tcb->caller
+	 * is 0 as nobody waits for its result. -EINVAL: it is in use, or of
+	 * another proclet.
+	 */
+	PROCLET_OP_SPAWN	= 10,
 	/* Result 0 when @deadline has passed, which it must have. @target: 0 */
 	PROCLET_OP_SLEEP	= 9,
 	/*
@@ -462,6 +487,30 @@ struct proclet_name {
 	char name[PROCLET_NAME_MAX];
 };
 
+/**
+ * struct proclet_wait_args - of PROCLET_OP_WAIT
+ * @addr: address of a __u32
+ * @value: that it must have
+ * @flags: 0
+ */
+struct proclet_wait_args {
+	__u64 addr;
+	__u32 value;
+	__u32 flags;
+};
+
+/**
+ * struct proclet_wake_args - of PROCLET_OP_WAKE
+ * @addr: address of a __u32
+ * @count: wake at most so many threads
+ * @reserved: 0
+ */
+struct proclet_wake_args {
+	__u64 addr;
+	__u32 count;
+	__u32 reserved;
+};
+
 struct proclet_migrate_args {
 	__u32 node;
 	__u32 flags;	/* 0 */
@@ -507,7 +556,7 @@ struct proclet_stats {
 	__u64 proclets;		/* here now */
 	__u64 workers;
 	__u64 memory;		/* bytes of pages here now */
-	__u64 reserved;
+	__u64 ops;		/* operations of proclets' threads */
 };
 
 /**

@@ -1,0 +1,1168 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Locks, contended by threads of the proclet and callers elsewhere, while it moves. */
+#include "moving.h"
+
+#define THREADS		4
+#define CALL_STEPS	3		/* of one call from elsewhere */
+#define ROUNDS		20000		/* of one thread alone */
+#define ONCES		2000
+#define SLOTS		3
+
+enum lock {
+	MUTEX, TRYLOCK, SEM, TRYSEM, RWLOCK, TRYRWLOCK, COND_SIGNAL, COND_BROADCAST, BUFFER,
+	TIMED_MUTEX, TIMED_SEM, TIMED_COND, KINDS
+};
+
+static const char *const kind_names[KINDS] = {
+	"mutex", "trylock", "semaphore", "trywait", "rwlock", "tryrwlock", "cond signal",
+	"cond broadcast", "buffer", "timed mutex", "timed semaphore", "timed cond",
+};
+
+/**
+ * struct shared - root object; zero, so all locks are initialised
+ * @stop: the load is to end
+ * @inside: threads that have the lock
+ * @readers: threads that have it for reading
+ * @wrong: something that must not be was seen
+ * @value: counted under the lock, without atomic instructions
+ * @twin: the same, to be seen equal
+ * @busy: COND_SIGNAL: a lock made of mutex and cond; in others: this is the last round
+ * @next: COND_BROADCAST: tickets
+ * @serving: and whose turn it is
+ * @slot: BUFFER: items; 0: none
+ * @put: items put in
+ * @got: items taken out
+ * @turn: of two threads that play ping-pong
+ * @serial: times that a thread was the last one at the barrier
+ * @sum: BUFFER: of the items taken out
+ * @onces: to be called once, and that it was
+ */
+struct shared {
+	volatile __u32 stop;
+	__u32 inside;
+	__u32 readers;
+	__u32 wrong;
+	volatile __u64 value;
+	volatile __u64 twin;
+	proclet_mutex_t mutex;
+	proclet_cond_t cond;
+	proclet_cond_t cond2;
+	proclet_sem_t sem;
+	proclet_sem_t sem2;
+	proclet_rwlock_t rwlock;
+	proclet_barrier_t barrier;
+	volatile __u32 busy;
+	volatile __u64 next;
+	volatile __u64 serving;
+	volatile __u64 slot[SLOTS];
+	volatile __u64 put;
+	volatile __u64 got;
+	volatile __u32 turn;
+	__u32 serial;
+	__u64 sum;
+	struct {
+		proclet_once_t once;
+		volatile __u32 calls;
+		volatile __u32 done;
+	} onces[ONCES];
+};
+
+#define ADD(x, n) __atomic_add_fetch(&(x), n, __ATOMIC_SEQ_CST)
+
+/* For whoever must be alone. Not a few instructions, but some. */
+static void alone(struct shared *s)
+{
+	__u64 v;
+
+	if (ADD(s->inside, 1) != 1 || __atomic_load_n(&s->readers, __ATOMIC_SEQ_CST))
+		ADD(s->wrong, 1);
+	v = s->value;
+	for (volatile int i = 0; i < 20; i++)
+		;
+	s->value = v + 1;
+	s->twin = v + 1;
+	ADD(s->inside, -1);
+}
+
+static void among_readers(struct shared *s)
+{
+	ADD(s->readers, 1);
+	for (volatile int i = 0; i < 20; i++)
+		if (s->value != s->twin || __atomic_load_n(&s->inside, __ATOMIC_SEQ_CST))
+			ADD(s->wrong, 1);
+	ADD(s->readers, -1);
+}
+
+static long step_cond_signal(struct shared *s)
+{
+	proclet_mutex_lock(&s->mutex);
+	while (s->busy)
+		if (proclet_cond_wait(&s->cond, &s->mutex))
+			return -EIO;
+	s->busy = 1;
+	proclet_mutex_unlock(&s->mutex);
+	alone(s);
+	proclet_mutex_lock(&s->mutex);
+	s->busy = 0;
+	proclet_mutex_unlock(&s->mutex);
+	proclet_cond_signal(&s->cond);
+	return 1;
+}
+
+/* Sometimes too short, sometimes long enough. */
+static __u64 soon(__u64 i)
+{
+	return proclet_clock_ns() + i % 7 * 500000;
+}
+
+/* As above, but one who waits in vain goes away. */
+static long step_timed_cond(struct shared *s, __u64 i)
+{
+	__u64 until = soon(i);
+	int ret = 0;
+
+	proclet_mutex_lock(&s->mutex);
+	while (s->busy && !ret)
+		ret = proclet_cond_timedwait(&s->cond, &s->mutex, until);
+	if (ret == -ETIMEDOUT && proclet_clock_ns() < until)
+		ADD(s->wrong, 1);
+	if (s->busy) {
+		proclet_mutex_unlock(&s->mutex);
+		return ret == -ETIMEDOUT ? 0 : -EIO;
+	}
+	s->busy = 1;
+	proclet_mutex_unlock(&s->mutex);
+	alone(s);
+	proclet_mutex_lock(&s->mutex);
+	s->busy = 0;
+	proclet_mutex_unlock(&s->mutex);
+	proclet_cond_signal(&s->cond);
+	return 1;
+}
+
+static long step_cond_broadcast(struct shared *s)
+{
+	__u64 ticket;
+
+	proclet_mutex_lock(&s->mutex);
+	ticket = s->next++;
+	while (s->serving != ticket)
+		if (proclet_cond_wait(&s->cond, &s->mutex))
+			return -EIO;
+	proclet_mutex_unlock(&s->mutex);
+	alone(s);
+	proclet_mutex_lock(&s->mutex);
+	s->serving++;
+	proclet_cond_broadcast(&s->cond);
+	proclet_mutex_unlock(&s->mutex);
+	return 1;
+}
+
+/* Items are kept by two semaphores; each step puts one in and takes one out. */
+static long step_buffer(struct shared *s)
+{
+	__u64 item = 0;
+	int i;
+
+	proclet_sem_wait(&s->sem);
+	proclet_mutex_lock(&s->mutex);
+	for (i = 0; i < SLOTS - 1 && s->slot[i]; i++)
+		;
+	if (s->slot[i])
+		ADD(s->wrong, 1);
+	s->slot[i] = ++s->put;
+	proclet_mutex_unlock(&s->mutex);
+	proclet_sem_post(&s->sem2);
+
+	proclet_sem_wait(&s->sem2);
+	proclet_mutex_lock(&s->mutex);
+	for (i = 0; i < SLOTS && !item; i++) {
+		item = s->slot[i];
+		s->slot[i] = 0;
+	}
+	if (!item)
+		ADD(s->wrong, 1);
+	s->got++;
+	s->sum += item;
+	s->value++;
+	s->twin = s->value;
+	proclet_mutex_unlock(&s->mutex);
+	proclet_sem_post(&s->sem);
+	return 1;
+}
+
+/* Returns how often it was alone, or an error. */
+static long step(struct shared *s, enum lock kind, __u64 i)
+{
+	int ret = 0;
+
+	switch (kind) {
+	case TRYLOCK:
+		if (i % 2)
+			ret = proclet_mutex_trylock(&s->mutex);
+		if (ret == -EBUSY)
+			return 0;
+		if (ret)
+			return ret;
+		if (i % 2)
+			goto have_mutex;
+		/* fallthrough */
+	case MUTEX:
+		ret = proclet_mutex_lock(&s->mutex);
+have_mutex:
+		if (ret)
+			return ret;
+		alone(s);
+		return proclet_mutex_unlock(&s->mutex) ?: 1;
+	case TRYSEM:
+		if (i % 2) {
+			ret = proclet_sem_trywait(&s->sem);
+			if (ret)
+				return ret == -EAGAIN ? 0 : ret;
+			goto have_sem;
+		}
+		/* fallthrough */
+	case SEM:
+		ret = proclet_sem_wait(&s->sem);
+have_sem:
+		if (ret)
+			return ret;
+		alone(s);
+		return proclet_sem_post(&s->sem) ?: 1;
+	case RWLOCK:
+		ret = i % 4 ? proclet_rwlock_rdlock(&s->rwlock) :
+			proclet_rwlock_wrlock(&s->rwlock);
+		goto have_rwlock;
+	case TRYRWLOCK:
+		if (i % 8 < 2)
+			ret = proclet_rwlock_wrlock(&s->rwlock);
+		else
+			ret = i % 4 ? proclet_rwlock_tryrdlock(&s->rwlock) :
+				proclet_rwlock_trywrlock(&s->rwlock);
+		if (ret == -EBUSY)
+			return 0;
+		i = i % 8 == 1 ? 0 : i;
+have_rwlock:
+		if (ret)
+			return ret;
+		if (i % 4)
+			among_readers(s);
+		else
+			alone(s);
+		return proclet_rwlock_unlock(&s->rwlock) ?: i % 4 ? 0 : 1;
+	case COND_SIGNAL:
+		return step_cond_signal(s);
+	case COND_BROADCAST:
+		return step_cond_broadcast(s);
+	case BUFFER:
+		return step_buffer(s);
+	case TIMED_MUTEX:
+		ret = proclet_mutex_timedlock(&s->mutex, soon(i));
+		if (ret == -ETIMEDOUT)
+			return 0;
+		goto have_mutex;
+	case TIMED_SEM:
+		ret = proclet_sem_timedwait(&s->sem, soon(i));
+		if (ret == -ETIMEDOUT)
+			return 0;
+		goto have_sem;
+	case TIMED_COND:
+		return step_timed_cond(s, i);
+	default:
+		return -EINVAL;
+	}
+}
+
+/* ---- the proclet's methods and threads ---- */
+
+/* In: nothing, or the value of sem. */
+static ssize_t begin(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+
+	(void)out;
+	(void)out_cap;
+	return proclet_sem_init(&s->sem, in_len == sizeof(int) ? *(const int *)in : 0);
+}
+PROCLET_METHOD(begin);
+
+static ssize_t stop(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	s->stop = 1;
+	return 0;
+}
+PROCLET_METHOD(stop);
+
+static ssize_t look(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)in;
+	(void)in_len;
+	if (out_cap != sizeof(struct shared))
+		return -EINVAL;
+	memcpy(out, root, out_cap);
+	return out_cap;
+}
+PROCLET_METHOD(look);
+
+struct job {
+	struct shared *s;
+	enum lock kind;
+	long count;
+};
+
+static void *load(void *arg)
+{
+	struct job *job = arg;
+	long ret = 0;
+
+	for (__u64 i = 0; !job->s->stop; i++) {
+		ret = step(job->s, job->kind, i);
+		if (ret < 0)
+			return (void *)ret;
+		job->count += ret;
+	}
+	return NULL;
+}
+
+/* In: a kind. THREADS threads until they are stopped; out: how often they were alone. */
+static ssize_t crowd(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	proclet_thread_t t[THREADS];
+	struct job job[THREADS];
+	ssize_t ret = sizeof(long);
+	void *result;
+	long sum = 0;
+
+	if (in_len != sizeof(enum lock) || out_cap != sizeof(long))
+		return -EINVAL;
+	for (int i = 0; i < THREADS; i++) {
+		job[i] = (struct job) { root, *(const enum lock *)in, 0 };
+		if (proclet_thread_create(&t[i], load, &job[i]))
+			return -EIO;
+	}
+	for (int i = 0; i < THREADS; i++) {
+		if (proclet_thread_join(t[i], &result))
+			return -EIO;
+		if (result)
+			ret = (long)result;
+		sum += job[i].count;
+	}
+	memcpy(out, &sum, sizeof(sum));
+	return ret;
+}
+PROCLET_METHOD(crowd);
+
+struct few {
+	long count;
+	long stop;
+};
+
+/* In: a kind, out: how often it was alone, and whether that is enough. */
+static ssize_t few_steps(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+	struct few few = { 0, 0 };
+	long ret;
+
+	if (in_len != sizeof(enum lock) || out_cap != sizeof(few))
+		return -EINVAL;
+	for (__u64 i = 0; i < CALL_STEPS; i++) {
+		ret = step(s, *(const enum lock *)in, i);
+		if (ret < 0)
+			return ret;
+		few.count += ret;
+	}
+	few.stop = s->stop;
+	memcpy(out, &few, sizeof(few));
+	return sizeof(few);
+}
+PROCLET_METHOD(few_steps);
+
+/* Runs on another node. */
+struct remote_args {
+	proclet_t p;
+	enum lock kind;
+};
+
+static ssize_t call_steps(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct remote_args a;
+	struct few few;
+	long sum = 0;
+	ssize_t ret;
+
+	(void)root;
+	if (in_len != sizeof(a) || out_cap != sizeof(sum))
+		return -EINVAL;
+	memcpy(&a, in, sizeof(a));
+	do {
+		ret = proclet_call(a.p, few_steps, &a.kind, sizeof(a.kind), &few, sizeof(few));
+		if (ret != sizeof(few))
+			return ret < 0 ? ret : -EIO;
+		sum += few.count;
+	} while (!few.stop);
+	memcpy(out, &sum, sizeof(sum));
+	return sizeof(sum);
+}
+PROCLET_METHOD(call_steps);
+
+/* ---- ping-pong ---- */
+
+struct player {
+	struct shared *s;
+	__u32 me;
+	bool sem;
+};
+
+static void play_cond(struct shared *s, __u32 me)
+{
+	proclet_cond_t *mine = me ? &s->cond2 : &s->cond;
+	bool last;
+
+	do {
+		proclet_mutex_lock(&s->mutex);
+		while (s->turn != me && !s->busy)
+			if (proclet_cond_wait(mine, &s->mutex))
+				ADD(s->wrong, 1);
+		last = s->busy || s->stop;
+		s->busy = last;		/* the other one ends, too */
+		s->turn = !me;
+		s->value++;
+		proclet_mutex_unlock(&s->mutex);
+		proclet_cond_signal(me ? &s->cond : &s->cond2);
+	} while (!last);
+}
+
+static void play_sem(struct shared *s, __u32 me)
+{
+	proclet_sem_t *mine = me ? &s->sem2 : &s->sem;
+	bool last;
+
+	do {
+		if (proclet_sem_wait(mine))
+			ADD(s->wrong, 1);
+		last = s->busy || s->stop;
+		s->busy = last;
+		s->value++;
+		proclet_sem_post(me ? &s->sem : &s->sem2);
+	} while (!last);
+}
+
+static void *play(void *arg)
+{
+	struct player *pl = arg;
+
+	if (pl->sem)
+		play_sem(pl->s, pl->me);
+	else
+		play_cond(pl->s, pl->me);
+	return NULL;
+}
+
+/* In: by semaphores? */
+static ssize_t ping_pong(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct player pl[2];
+	proclet_thread_t t[2];
+	int wrong = 0;
+
+	(void)out;
+	(void)out_cap;
+	for (int i = 0; i < 2; i++) {
+		pl[i] = (struct player) { root, i, in_len && *(const int *)in };
+		if (proclet_thread_create(&t[i], play, &pl[i]))
+			return -ENOMEM;
+	}
+	for (int i = 0; i < 2; i++)
+		wrong += !!proclet_thread_join(t[i], NULL);
+	return wrong;
+}
+PROCLET_METHOD(ping_pong);
+
+/* ---- barrier and once ---- */
+
+static void *meet(void *arg)
+{
+	struct shared *s = arg;
+	long rounds = 0;
+	bool last;
+	int ret;
+
+	do {
+		ADD(s->value, 1);
+		ret = proclet_barrier_wait(&s->barrier);
+		rounds++;
+		if (ret == PROCLET_BARRIER_SERIAL)
+			s->serial++;
+		else if (ret)
+			return (void *)(long)ret;
+		if (s->value != (__u64)rounds * THREADS)
+			ADD(s->wrong, 1);
+		last = s->stop;
+		/* All must have looked before the next round, or decide the same. */
+		if (last)
+			s->busy = 1;
+		ret = proclet_barrier_wait(&s->barrier);
+		if (ret == PROCLET_BARRIER_SERIAL)
+			s->serial++;
+		else if (ret)
+			return (void *)(long)ret;
+	} while (!s->busy);
+	return (void *)rounds;
+}
+
+/* Returns rounds. */
+static ssize_t meetings(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+	proclet_thread_t t[THREADS];
+	void *ret;
+	long rounds = 0;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	if (proclet_barrier_init(&s->barrier, THREADS))
+		return -EIO;
+	for (int i = 0; i < THREADS; i++)
+		if (proclet_thread_create(&t[i], meet, s))
+			return -ENOMEM;
+	for (int i = 0; i < THREADS; i++) {
+		if (proclet_thread_join(t[i], &ret))
+			return -EIO;
+		if (i && (long)ret != rounds)
+			ADD(s->wrong, 1);
+		rounds = (long)ret;
+	}
+	return rounds;
+}
+PROCLET_METHOD(meetings);
+
+static void only_once(void *arg)
+{
+	volatile __u32 *calls = arg;
+
+	++*calls;
+	for (volatile int i = 0; i < 1000; i++)
+		;
+	calls[1] = 1;
+}
+
+static void *initialise(void *arg)
+{
+	struct shared *s = arg;
+
+	for (int i = 0; i < ONCES; i++) {
+		if (proclet_once(&s->onces[i].once, only_once, (void *)&s->onces[i].calls))
+			ADD(s->wrong, 1);
+		if (s->onces[i].calls != 1 || !s->onces[i].done)
+			ADD(s->wrong, 1);
+	}
+	return NULL;
+}
+
+static ssize_t all_once(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	proclet_thread_t t[THREADS];
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	for (int i = 0; i < THREADS; i++)
+		if (proclet_thread_create(&t[i], initialise, root))
+			return -ENOMEM;
+	for (int i = 0; i < THREADS; i++)
+		proclet_thread_join(t[i], NULL);
+	return 0;
+}
+PROCLET_METHOD(all_once);
+
+/* ---- alone ---- */
+
+static ssize_t uncontended(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+	int wrong = 0;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	for (int i = 0; i < ROUNDS; i++) {
+		wrong += !!proclet_mutex_lock(&s->mutex);
+		wrong += proclet_mutex_trylock(&s->mutex) != -EBUSY;
+		wrong += !!proclet_mutex_unlock(&s->mutex);
+		wrong += !!proclet_cond_signal(&s->cond);
+		wrong += !!proclet_cond_broadcast(&s->cond);
+		wrong += !!proclet_sem_post(&s->sem);
+		wrong += !!proclet_sem_wait(&s->sem);
+		wrong += proclet_sem_trywait(&s->sem) != -EAGAIN;
+		wrong += !!proclet_rwlock_rdlock(&s->rwlock);
+		wrong += !!proclet_rwlock_rdlock(&s->rwlock);
+		wrong += proclet_rwlock_trywrlock(&s->rwlock) != -EBUSY;
+		wrong += !!proclet_rwlock_unlock(&s->rwlock);
+		wrong += !!proclet_rwlock_unlock(&s->rwlock);
+		wrong += !!proclet_rwlock_wrlock(&s->rwlock);
+		wrong += proclet_rwlock_tryrdlock(&s->rwlock) != -EBUSY;
+		wrong += proclet_rwlock_trywrlock(&s->rwlock) != -EBUSY;
+		wrong += !!proclet_rwlock_unlock(&s->rwlock);
+		wrong += !!proclet_once(&s->onces[0].once, only_once,
+					(void *)&s->onces[0].calls);
+	}
+	return wrong;
+}
+PROCLET_METHOD(uncontended);
+
+/* What is wrong is said, and breaks nothing. Returns the line that was surprised. */
+static ssize_t misuse(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	static proclet_mutex_t outside = { 2 };
+	struct shared *s = root;
+	proclet_barrier_t none = { 0 };
+	proclet_mutex_t *unaligned = (void *)((char *)&s->sem + 1);
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+#define EXPECT(what, value) do { if ((what) != (value)) return -__LINE__; } while (0)
+	EXPECT(proclet_mutex_unlock(&s->mutex), -EPERM);
+	EXPECT(proclet_cond_wait(&s->cond, &s->mutex), -EPERM);
+	EXPECT(proclet_rwlock_unlock(&s->rwlock), -EPERM);
+	EXPECT(proclet_barrier_wait(&none), -EINVAL);
+	EXPECT(proclet_barrier_init(&none, 0), -EINVAL);
+	EXPECT(proclet_sem_init(&s->sem, PROCLET_SEM_MAX + 1U), -EINVAL);
+	EXPECT(proclet_sem_init(&s->sem, PROCLET_SEM_MAX), 0);
+	EXPECT(proclet_sem_value(&s->sem), PROCLET_SEM_MAX);
+	EXPECT(proclet_sem_post(&s->sem), -EOVERFLOW);
+	EXPECT(proclet_sem_wait(&s->sem), 0);
+	EXPECT(proclet_sem_value(&s->sem), PROCLET_SEM_MAX - 1);
+	EXPECT(proclet_sem_init(&s->sem, 0), 0);
+	/* Static memory is not the proclet's: to wait there is refused. */
+	EXPECT(proclet_mutex_lock(&outside), -EINVAL);
+	s->sem.state = ~0ULL;
+	EXPECT(proclet_mutex_lock(unaligned), -EINVAL);
+	s->sem.state = 0;
+	EXPECT(proclet_mutex_lock(&s->mutex), 0);
+	EXPECT(proclet_mutex_unlock(&s->mutex), 0);
+	return 0;
+}
+PROCLET_METHOD(misuse);
+
+/* ---- time ---- */
+
+/* Waits for nothing, each time until it is too late; returns the line of an error. */
+static ssize_t too_late(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+	__u64 until;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	EXPECT(proclet_mutex_lock(&s->mutex), 0);
+	for (int i = 0; i < 20; i++) {
+		until = i % 5 ? proclet_clock_ns() + i * 1000000 : (__u64)i;
+		EXPECT(proclet_mutex_timedlock(&s->mutex, until), -ETIMEDOUT);
+		EXPECT(proclet_clock_ns() < until, 0);
+		EXPECT(proclet_sem_timedwait(&s->sem, until + 100), -ETIMEDOUT);
+		EXPECT(proclet_clock_ns() < until + 100, 0);
+		until = i % 5 ? proclet_clock_ns() + i * 1000000 : (__u64)i;
+		EXPECT(proclet_cond_timedwait(&s->cond, &s->mutex, until), -ETIMEDOUT);
+		EXPECT(proclet_clock_ns() < until, 0);
+		EXPECT(proclet_mutex_trylock(&s->mutex), -EBUSY);
+	}
+	EXPECT(proclet_mutex_unlock(&s->mutex), 0);
+	/* What is free is taken, and nothing is left behind. */
+	EXPECT(proclet_mutex_timedlock(&s->mutex, 0), 0);
+	EXPECT(proclet_mutex_unlock(&s->mutex), 0);
+	EXPECT(proclet_sem_post(&s->sem), 0);
+	EXPECT(proclet_sem_timedwait(&s->sem, 0), 0);
+	EXPECT(s->sem.state, 0);
+	EXPECT(s->cond.state >> 32, 0);
+	return 0;
+}
+PROCLET_METHOD(too_late);
+
+/* Nobody posts, but it ends. */
+static ssize_t in_vain(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	ADD(s->next, 1);
+	return proclet_sem_timedwait(&s->sem, proclet_clock_ns() + 1000000000);
+}
+PROCLET_METHOD(in_vain);
+
+/* ---- waiting ---- */
+
+static void *take_one(void *arg)
+{
+	struct shared *s = arg;
+
+	ADD(s->next, 1);
+	if (proclet_sem_wait(&s->sem))
+		ADD(s->wrong, 1);
+	ADD(s->got, 1);
+	return NULL;
+}
+
+/* In: how many threads; they wait for the semaphore. */
+static ssize_t take_many(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	proclet_thread_t *t;
+	int n, ret = 0;
+
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(n))
+		return -EINVAL;
+	n = *(const int *)in;
+	t = proclet_malloc(n * sizeof(*t));
+	if (!t)
+		return -ENOMEM;
+	for (int i = 0; i < n; i++)
+		if (proclet_thread_create(&t[i], take_one, root))
+			return -ENOMEM;
+	for (int i = 0; i < n; i++)
+		ret += !!proclet_thread_join(t[i], NULL);
+	proclet_free(t);
+	return ret;
+}
+PROCLET_METHOD(take_many);
+
+/* In: how often. */
+static ssize_t post(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(int))
+		return -EINVAL;
+	for (int i = 0; i < *(const int *)in; i++)
+		if (proclet_sem_post(&s->sem))
+			return -EIO;
+	return 0;
+}
+PROCLET_METHOD(post);
+
+/* ---- the root's part ---- */
+
+static int setup(proclet_t *p, int node, int sem)
+{
+	TRY(make(p, node, 4 << 20, sizeof(struct shared)));
+	CHECK_EQ(proclet_call(*p, begin, &sem, sizeof(sem), NULL, 0), 0);
+	return KSFT_PASS;
+}
+
+static int peek(proclet_t p, struct shared *s)
+{
+	CHECK_EQ(proclet_call(p, look, NULL, 0, s, sizeof(*s)), sizeof(*s));
+	return KSFT_PASS;
+}
+
+static struct shared seen;
+
+/* Threads of the proclet, and a caller on each node, while it moves. */
+static int contended(enum lock kind)
+{
+	static long counts[1 + 32];
+	static struct remote_args args;
+	struct caller *c[1 + 32];
+	long sum = 0;
+	proclet_t helper;
+
+	TRY(tap_nodes(2));
+	TRY(setup(&args.p, nodes[1], kind == BUFFER ? SLOTS : 1));
+	args.kind = kind;
+	c[0] = caller_start(args.p, crowd, &args.kind, sizeof(args.kind), &counts[0],
+			    sizeof(long));
+	for (int i = 0; i < node_count; i++) {
+		TRY(make(&helper, nodes[i], 1 << 20, 0));
+		c[i + 1] = caller_start(helper, call_steps, &args, sizeof(args), &counts[i + 1],
+					sizeof(long));
+	}
+	TRY(moving_start(args.p));
+	moving_wait(MOVES);
+	CHECK_EQ(proclet_call(args.p, stop, NULL, 0, NULL, 0), 0);
+	for (int i = 0; i <= node_count; i++) {
+		CHECK_EQ(caller_wait(c[i]), sizeof(long));
+		sum += counts[i];
+	}
+	TRY(moving_stop());
+	TRY(peek(args.p, &seen));
+	diag("%s: %ld times, %ld by threads, %ld by callers", kind_names[kind], sum, counts[0],
+	     sum - counts[0]);
+	CHECK_EQ(seen.wrong, 0);
+	CHECK_EQ(seen.value, sum);
+	CHECK_EQ(seen.twin, sum);
+	CHECK_GE(counts[0], 1);
+	CHECK_GE(sum - counts[0], 1);
+	if (kind == BUFFER) {
+		CHECK_EQ(seen.got, seen.put);
+		CHECK_EQ(seen.sum, seen.put * (seen.put + 1) / 2);
+	}
+	return KSFT_PASS;
+}
+
+static int mutex(void)
+{
+	return contended(MUTEX);
+}
+
+static int mutex_try(void)
+{
+	return contended(TRYLOCK);
+}
+
+static int semaphore(void)
+{
+	return contended(SEM);
+}
+
+static int semaphore_try(void)
+{
+	return contended(TRYSEM);
+}
+
+static int rwlock(void)
+{
+	return contended(RWLOCK);
+}
+
+static int rwlock_try(void)
+{
+	return contended(TRYRWLOCK);
+}
+
+static int cond_signal(void)
+{
+	return contended(COND_SIGNAL);
+}
+
+static int cond_broadcast(void)
+{
+	return contended(COND_BROADCAST);
+}
+
+static int buffer(void)
+{
+	return contended(BUFFER);
+}
+
+static int timed_mutex(void)
+{
+	return contended(TIMED_MUTEX);
+}
+
+static int timed_semaphore(void)
+{
+	return contended(TIMED_SEM);
+}
+
+static int timed_cond(void)
+{
+	return contended(TIMED_COND);
+}
+
+static int time_is_up(void)
+{
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(setup(&p, nodes[i], 0));
+		CHECK_EQ(proclet_call(p, too_late, NULL, 0, NULL, 0), 0);
+	}
+	TRY(setup(&p, nodes[1], 0));
+	TRY(moving_start(p));
+	CHECK_EQ(proclet_call(p, too_late, NULL, 0, NULL, 0), 0);
+	TRY(moving_stop());
+	CHECK_GE(moving.moves, 1);
+	return KSFT_PASS;
+}
+
+/* A thread whose time will come holds its proclet. */
+static int destroyed_while_waiting(void)
+{
+	struct caller *c;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(setup(&p, nodes[i], 0));
+		c = caller_start(p, in_vain, NULL, 0, NULL, 0);
+		do {
+			TRY(peek(p, &seen));
+		} while (!seen.next);
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 0), 0);
+		CHECK_EQ(proclet_destroy(p), 0);
+		CHECK_EQ(caller_wait(c), -ETIMEDOUT);
+	}
+	return KSFT_PASS;
+}
+
+/* A wake-up that is lost would end it. */
+static int ball(int by_sem)
+{
+	struct caller *c;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	TRY(setup(&p, nodes[1], by_sem));
+	c = caller_start(p, ping_pong, &by_sem, sizeof(by_sem), NULL, 0);
+	TRY(moving_start(p));
+	moving_wait(MOVES);
+	CHECK_EQ(proclet_call(p, stop, NULL, 0, NULL, 0), 0);
+	CHECK_EQ(caller_wait(c), 0);
+	TRY(moving_stop());
+	TRY(peek(p, &seen));
+	diag("%llu times", seen.value);
+	CHECK_EQ(seen.wrong, 0);
+	CHECK_GE(seen.value, 100);
+	return KSFT_PASS;
+}
+
+static int ping_pong_cond(void)
+{
+	return ball(0);
+}
+
+static int ping_pong_sem(void)
+{
+	return ball(1);
+}
+
+static int barrier(void)
+{
+	struct caller *c;
+	ssize_t rounds;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	TRY(setup(&p, nodes[1], 0));
+	c = caller_start(p, meetings, NULL, 0, NULL, 0);
+	TRY(moving_start(p));
+	moving_wait(MOVES);
+	CHECK_EQ(proclet_call(p, stop, NULL, 0, NULL, 0), 0);
+	rounds = caller_wait(c);
+	TRY(moving_stop());
+	diag("%zd rounds", rounds);
+	CHECK_GE(rounds, 1);
+	TRY(peek(p, &seen));
+	CHECK_EQ(seen.wrong, 0);
+	CHECK_EQ(seen.serial, 2 * rounds);
+	CHECK_EQ(seen.value, rounds * THREADS);
+	return KSFT_PASS;
+}
+
+static int once(void)
+{
+	unsigned int moves = 0;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int n = 0; moves < 5; n++) {
+		TRY(setup(&p, nodes[n % 2], 0));
+		TRY(moving_start(p));
+		CHECK_EQ(proclet_call(p, all_once, NULL, 0, NULL, 0), 0);
+		TRY(moving_stop());
+		moves += moving.moves;
+		TRY(peek(p, &seen));
+		CHECK_EQ(seen.wrong, 0);
+		for (int i = 0; i < ONCES; i++)
+			CHECK_EQ(seen.onces[i].calls, 1);
+		CHECK_EQ(proclet_destroy(p), 0);
+		made_count--;
+	}
+	return KSFT_PASS;
+}
+
+static int ops_on(int node, __u64 *ops)
+{
+	struct proclet_stats st;
+
+	CHECK_EQ(lproc_stats(node, &st), 0);
+	*ops = st.ops;
+	return KSFT_PASS;
+}
+
+/* The kernel counts what threads ask of it on the other node: there is nothing. */
+static int uncontended_is_no_system_call(void)
+{
+	__u64 before, after;
+	int two = 2;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	TRY(setup(&p, nodes[1], 0));
+	TRY(ops_on(nodes[1], &before));
+	CHECK_EQ(proclet_call(p, uncontended, NULL, 0, NULL, 0), 0);
+	TRY(ops_on(nodes[1], &after));
+	CHECK_EQ(after, before);
+	/* But to wait is one, and it does count. */
+	CHECK_EQ(proclet_call(p, post, &two, sizeof(two), NULL, 0), 0);
+	CHECK_EQ(proclet_call(p, take_many, &two, sizeof(two), NULL, 0), 0);
+	TRY(ops_on(nodes[1], &after));
+	CHECK_GE(after, before + 2);
+	return KSFT_PASS;
+}
+
+static int misuse_is_refused(void)
+{
+	static proclet_mutex_t m;
+	static proclet_cond_t c;
+	static proclet_sem_t sem = PROCLET_SEM_INIT(1);
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(setup(&p, nodes[i], 0));
+		CHECK_EQ(proclet_call(p, misuse, NULL, 0, NULL, 0), 0);
+	}
+	/* The root function runs in a proclet, too; and may lock what nobody else wants. */
+	CHECK_EQ(proclet_mutex_lock(&m), 0);
+	CHECK_EQ(proclet_mutex_unlock(&m), 0);
+	CHECK_EQ(proclet_cond_signal(&c), 0);
+	CHECK_EQ(proclet_sem_wait(&sem), 0);
+	return KSFT_PASS;
+}
+
+static void *natively(void *arg)
+{
+	static proclet_rwlock_t rw;
+	static proclet_once_t o;
+	static proclet_barrier_t b;
+	static proclet_cond_t c;
+	static proclet_sem_t sem = PROCLET_SEM_INIT(1);
+	static proclet_mutex_t m;
+	proclet_thread_t t;
+	int *refused = arg;
+
+	*refused += proclet_mutex_lock(&m) == -EPERM;
+	*refused += proclet_mutex_trylock(&m) == -EPERM;
+	*refused += proclet_mutex_unlock(&m) == -EPERM;
+	*refused += proclet_cond_wait(&c, &m) == -EPERM;
+	*refused += proclet_cond_signal(&c) == -EPERM;
+	*refused += proclet_cond_broadcast(&c) == -EPERM;
+	*refused += proclet_sem_wait(&sem) == -EPERM;
+	*refused += proclet_sem_trywait(&sem) == -EPERM;
+	*refused += proclet_sem_post(&sem) == -EPERM;
+	*refused += proclet_rwlock_rdlock(&rw) == -EPERM;
+	*refused += proclet_rwlock_wrlock(&rw) == -EPERM;
+	*refused += proclet_rwlock_unlock(&rw) == -EPERM;
+	*refused += proclet_once(&o, only_once, NULL) == -EPERM;
+	*refused += !proclet_barrier_init(&b, 1) && proclet_barrier_wait(&b) == -EPERM;
+	*refused += proclet_thread_create(&t, take_one, NULL) == -EPERM;
+	*refused += !proclet_thread_self();
+	return NULL;
+}
+
+static int native_threads_are_refused(void)
+{
+	int refused = 0;
+	pthread_t t;
+
+	CHECK_EQ(pthread_create(&t, NULL, natively, &refused), 0);
+	pthread_join(t, NULL);
+	CHECK_EQ(refused, 16);
+	return KSFT_PASS;
+}
+
+/* Threads that all wait are moved, and moved back; then some are woken, then all. */
+static int waiters_move(void)
+{
+	static int n = 100;
+	int some = 30, rest = 70, more = 5;
+	struct caller *c;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int home = 0; home < 2; home++) {
+		TRY(setup(&p, nodes[home], 0));
+		c = caller_start(p, take_many, &n, sizeof(n), NULL, 0);
+		do {
+			TRY(peek(p, &seen));
+		} while (seen.next != (__u64)n);
+		for (int i = 1; i <= node_count; i++)
+			CHECK_EQ(proclet_migrate(p, nodes[(home + i) % node_count], 0), 0);
+		TRY(peek(p, &seen));
+		CHECK_EQ(seen.got, 0);
+		CHECK_EQ(proclet_call(p, post, &some, sizeof(some), NULL, 0), 0);
+		CHECK_EQ(proclet_migrate(p, nodes[!home], 0), 0);
+		do {
+			TRY(peek(p, &seen));
+		} while (seen.got < (__u64)some);
+		for (int i = 0; i < 10; i++) {
+			CHECK_EQ(proclet_migrate(p, nodes[(home + i) % 2], 0), 0);
+			TRY(peek(p, &seen));
+			CHECK_EQ(seen.got, some);
+		}
+		CHECK_EQ(proclet_call(p, post, &rest, sizeof(rest), NULL, 0), 0);
+		CHECK_EQ(caller_wait(c), 0);
+		TRY(peek(p, &seen));
+		CHECK_EQ(seen.got, n);
+		CHECK_EQ(seen.wrong, 0);
+		/* More than there are to be woken: they stay for those who come. */
+		CHECK_EQ(proclet_call(p, post, &more, sizeof(more), NULL, 0), 0);
+		CHECK_EQ(proclet_call(p, take_many, &more, sizeof(more), NULL, 0), 0);
+		TRY(peek(p, &seen));
+		CHECK_EQ(seen.got, n + more);
+	}
+	return KSFT_PASS;
+}
+
+static const struct tap_test tests[] = {
+	TAP_TEST(uncontended_is_no_system_call),
+	TAP_TEST(misuse_is_refused),
+	TAP_TEST(native_threads_are_refused),
+	TAP_TEST(waiters_move),
+	TAP_TEST(ping_pong_cond),
+	TAP_TEST(ping_pong_sem),
+	TAP_TEST(mutex),
+	TAP_TEST(mutex_try),
+	TAP_TEST(semaphore),
+	TAP_TEST(semaphore_try),
+	TAP_TEST(rwlock),
+	TAP_TEST(rwlock_try),
+	TAP_TEST(cond_signal),
+	TAP_TEST(cond_broadcast),
+	TAP_TEST(buffer),
+	TAP_TEST(time_is_up),
+	TAP_TEST(timed_mutex),
+	TAP_TEST(timed_semaphore),
+	TAP_TEST(timed_cond),
+	TAP_TEST(destroyed_while_waiting),
+	TAP_TEST(barrier),
+	TAP_TEST(once),
+};
+
+static void end_load(proclet_t p)
+{
+	proclet_call(p, stop, NULL, 0, NULL, 0);
+}
+
+static int root(int argc, char **argv)
+{
+	tap_stop = end_load;
+	return tap_run(tests, ARRAY_SIZE(tests), argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	return lproc_main("sync", root, argc, argv);
+}
