@@ -232,6 +232,7 @@ static bool thread_reply(struct proclet *p, struct op *op)
 	    t->seq != op->token.seq)
 		return false;
 	t->reply = op;
+	op->hops = 0;
 	t->state = THREAD_REPLIED;
 	ready_add(p->lproc, &t->item);
 	return true;
@@ -258,6 +259,7 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 	switch (op->code) {
 	case PROCLET_OP_CALL:
 		op->item.proclet = p;
+		op->hops = 0;
 		if (op->token.node == lproc->node->id)
 			lproc->stats.calls_kernel++;
 		ready_add(lproc, &op->item);
@@ -351,6 +353,12 @@ void op_route(struct op *op)
 			return;
 		}
 	}
+	/*
+	 * Found: what follows a proclet from here on is not lost. Only those that
+	 * look for it are counted, or a busy one could outrun its callers.
+	 */
+	if (p->state != PROCLET_INCOMING)
+		op->hops = 0;
 	list_add_tail(&op->entry, &p->inbox);
 	spin_unlock(&lproc->lock);
 }
