@@ -142,6 +142,7 @@ enum proclet_state {
  * @inbox: operations that arrived while it was not PRESENT
  * @mig: the migration that takes it away
  * @in: the migration that brings it
+ * @dying: in lproc.dying_proclets, while DYING
  * @drained: DYING, and no worker can enter it or leave it unseen
  * @ended: it was destroyed at its destination before we knew that it is there
  * @free_work: proclet_free(), where that cannot be called
@@ -160,6 +161,7 @@ struct proclet {
 	struct list_head inbox;
 	struct migration *mig;
 	struct incoming *in;
+	struct list_head dying;
 	bool drained;
 	bool ended;
 	struct work_struct free_work;
@@ -288,7 +290,7 @@ struct location {
  * @presence: pages of the presence table by index; entries stay
  * @worker_pages: by index; entries stay
  * @proclets: struct proclet by granule
- * @ndying: of them in state DYING
+ * @dying_proclets: those of them that are DYING: not all need be looked at
  * @locations: struct location by granule
  * @next_gen: of the next proclet
  * @next_native: number of the next native operation
@@ -345,7 +347,7 @@ struct lproc {
 	struct xarray presence;
 	struct xarray worker_pages;
 	struct xarray proclets;
-	u32 ndying;
+	struct list_head dying_proclets;
 	struct xarray locations;
 	u32 next_gen;
 	u32 next_native;

@@ -253,12 +253,9 @@ void worker_drain(struct proclet *p)
 
 static void check_all_dying(struct lproc *lproc)
 {
-	unsigned long index;
-	struct proclet *p;
+	struct proclet *p, *tmp;
 
-	if (!lproc->ndying)
-		return;
-	xa_for_each(&lproc->proclets, index, p)
+	list_for_each_entry_safe(p, tmp, &lproc->dying_proclets, dying)
 		if (worker_check_dying(p))
 			queue_work(lproc->node->wq, &p->free_work);
 }
