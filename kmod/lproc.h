@@ -492,6 +492,7 @@ void waiter_tell(struct lproc *lproc, const struct proclet_token *token, u32 nod
 void waiter_recv_call_at(struct lproc *lproc, const struct wire_call_at *m);
 void waiter_recv_probe(struct lproc *lproc, struct peer *peer, const struct wire_probe *m);
 void waiter_recv_probed(struct lproc *lproc, struct peer *peer, const struct wire_probe *m);
+bool waiter_lost(struct lproc *lproc, const struct waiter *w);	/* lproc.lock */
 void waiters_lost_node(struct lproc *lproc, u32 node);
 void waiters_tick(struct work_struct *work);
 

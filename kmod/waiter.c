@@ -190,12 +190,21 @@ static void waiters_fail(struct lproc *lproc)
 	} while (lost.n == ARRAY_SIZE(lost.tokens));
 }
 
+/* Has the node that has its operation no member any more? */
+bool waiter_lost(struct lproc *lproc, const struct waiter *w)
+{
+	u32 alive = lproc->members | node_bit(lproc->node->id);
+
+	lockdep_assert_held(&lproc->lock);
+	return w->sent_to && !(alive & node_bit(w->sent_to));
+}
+
 static void mark_lost(struct lproc *lproc, struct waiter *w,
 		      const struct proclet_token *token, void *arg)
 {
-	u32 alive = lproc->members | node_bit(lproc->node->id), node = *(u32 *)arg;
+	u32 node = *(u32 *)arg;
 
-	if (w->sent_to && (node ? w->sent_to == node : !(alive & node_bit(w->sent_to))))
+	if (node ? w->sent_to == node : waiter_lost(lproc, w))
 		w->lost = true;
 }
 
