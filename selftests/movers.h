@@ -15,6 +15,7 @@
  * @moved: by it
  * @busy: attempts that ended with -EBUSY
  * @longest_ns: blackout
+ * @sum: of how they went
  * @error: what no migration should end with; 0: none
  * @failed: the proclet that it happened to
  */
@@ -28,6 +29,7 @@ struct mover_thread {
 	__u64 moved;
 	__u64 busy;
 	__u64 longest_ns;
+	struct proclet_move sum;
 	int error;
 	proclet_t failed;
 };
@@ -66,6 +68,19 @@ static inline int mover_choose(struct mover_thread *m, proclet_t p)
 	return to;
 }
 
+static inline void mover_sum(struct proclet_move *sum, const struct proclet_move *move)
+{
+	sum->prepare_ns += move->prepare_ns;
+	sum->freeze_ns += move->freeze_ns;
+	sum->offer_ns += move->offer_ns;
+	sum->pull_ns += move->pull_ns;
+	sum->commit_ns += move->commit_ns;
+	sum->blackout_ns += move->blackout_ns;
+	sum->bytes += move->bytes;
+	sum->threads += move->threads;
+	sum->parked += move->parked;
+}
+
 static inline void *mover_run(void *arg)
 {
 	struct mover_thread *m = arg;
@@ -86,6 +101,7 @@ static inline void *mover_run(void *arg)
 				__atomic_add_fetch(&m->moved, 1, __ATOMIC_RELAXED);
 			if (move.blackout_ns > m->longest_ns)
 				m->longest_ns = move.blackout_ns;
+			mover_sum(&m->sum, &move);
 		} else if (ret == -EBUSY) {
 			m->busy++;
 		} else {
@@ -142,12 +158,14 @@ static inline bool movers_failed(void)
 static inline int movers_end(void)
 {
 	__u64 moved = movers_moved(), busy = 0, longest = 0;
+	struct proclet_move sum = { 0 };
 	int error = 0;
 
 	__atomic_store_n(&movers_stop, true, __ATOMIC_RELAXED);
 	for (unsigned int i = 0; i < movers_started; i++) {
 		pthread_join(movers[i].thread, NULL);
 		busy += movers[i].busy;
+		mover_sum(&sum, &movers[i].sum);
 		if (movers[i].longest_ns > longest)
 			longest = movers[i].longest_ns;
 		if (movers[i].error) {
@@ -159,6 +177,12 @@ static inline int movers_end(void)
 	if (movers_started)
 		diag("%llu moves, %llu busy, longest blackout %llu us", moved, busy,
 		     longest / 1000);
+	if (moved)
+		diag("on average: prepare %llu, freeze %llu, offer %llu, pull %llu, commit %llu us, %llu KiB, %u threads in 100",
+		     sum.prepare_ns / 1000 / moved, sum.freeze_ns / 1000 / moved,
+		     sum.offer_ns / 1000 / moved, sum.pull_ns / 1000 / moved,
+		     sum.commit_ns / 1000 / moved, sum.bytes / 1024 / moved,
+		     (unsigned int)(sum.threads * 100 / moved));
 	movers_started = 0;
 	CHECK_EQ(error, 0);
 	return KSFT_PASS;

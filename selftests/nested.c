@@ -171,6 +171,40 @@ static ssize_t report(void *root, const void *in, size_t in_len, void *out, size
 }
 PROCLET_METHOD(report);
 
+struct hog {
+	volatile __u32 stop;
+};
+
+static ssize_t run_hog(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct hog *h = root;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	while (!h->stop)
+		;
+	return 0;
+}
+PROCLET_METHOD(run_hog);
+
+static ssize_t end_hog(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	((struct hog *)root)->stop = 1;
+	return 0;
+}
+PROCLET_METHOD(end_hog);
+
+static void end_hogs(proclet_t p)
+{
+	proclet_call(p, end_hog, NULL, 0, NULL, 0);
+}
+
 /* ---- the root's part ---- */
 
 /**
@@ -183,6 +217,7 @@ PROCLET_METHOD(report);
  * @movers: threads that move them
  * @spread: over all nodes at first; else all here
  * @chains: at least so many of each caller
+ * @hogs: methods on each node that do nothing but run; the movers do not pause
  */
 struct plan {
 	unsigned int proclets;
@@ -194,6 +229,7 @@ struct plan {
 	unsigned int movers;
 	bool spread;
 	unsigned int chains;
+	unsigned int hogs;
 };
 
 static proclet_t links[LINKS_MAX];
@@ -326,9 +362,16 @@ static int run(const struct plan *plan)
 	memset(visits, 0, sizeof(visits));
 	memset(links, 0, sizeof(links));
 	enough = false;
+	tap_stop = plan->hogs ? end_hogs : NULL;
 	for (unsigned int i = 0; i < plan->proclets; i++)
 		TRY(make(&links[i], nodes[plan->spread ? i % node_count : 0], 64 * MIB,
 			 sizeof(struct link)));
+	for (unsigned int i = 0; i < plan->hogs * node_count; i++) {
+		proclet_t hog;
+
+		TRY(make(&hog, nodes[i % node_count], MIB, sizeof(struct hog)));
+		caller_start(hog, run_hog, NULL, 0, NULL, 0);
+	}
 	for (unsigned int i = 0; i < plan->callers; i++) {
 		struct chain_caller *c = &chain_callers[i];
 
@@ -338,7 +381,8 @@ static int run(const struct plan *plan)
 		if (i)
 			CHECK_EQ(pthread_create(&c->thread, NULL, chains_run, c), 0);
 	}
-	ret = movers_start(plan->movers, links, plan->proclets, 3000, false, plan->most);
+	ret = movers_start(plan->movers, links, plan->proclets,
+			   plan->hogs ? 0 : 3000, false, plan->most);
 	/* The root takes part, and says when it has been enough. */
 	while (ret == KSFT_PASS && one_chain(mine) && !movers_failed())
 		if (mine->chains >= plan->chains && movers_moved() >= wanted)
@@ -356,71 +400,77 @@ static int run(const struct plan *plan)
 /* A calls B, B calls C; nothing moves. */
 static int three_that_rest(void)
 {
-	return run(&(struct plan) { 3, 3, 3, 0, STEP_IN_ORDER, 1, 0, false, CHAINS });
+	return run(&(struct plan) { 3, 3, 3, 0, STEP_IN_ORDER, 1, 0, false, CHAINS, 0 });
 }
 
 static int three_that_move(void)
 {
-	return run(&(struct plan) { 3, 3, 3, 0, STEP_IN_ORDER, 1, 1, false, CHAINS });
+	return run(&(struct plan) { 3, 3, 3, 0, STEP_IN_ORDER, 1, 1, false, CHAINS, 0 });
 }
 
 static int sixteen_deep(void)
 {
-	return run(&(struct plan) { 16, 16, 16, 0, STEP_IN_ORDER, 1, 1, false, CHAINS });
+	return run(&(struct plan) { 16, 16, 16, 0, STEP_IN_ORDER, 1, 1, false, CHAINS, 0 });
 }
 
 /* A, B, C, A, B, C, ... */
 static int entered_again(void)
 {
-	return run(&(struct plan) { 3, 16, 31, 0, STEP_IN_ORDER, 1, 1, false, CHAINS });
+	return run(&(struct plan) { 3, 16, 31, 0, STEP_IN_ORDER, 1, 1, false, CHAINS, 0 });
 }
 
 static int entered_again_by_many(void)
 {
-	return run(&(struct plan) { 3, 4, 24, 0, STEP_IN_ORDER, 8, 2, false, CHAINS / 4 });
+	return run(&(struct plan) { 3, 4, 24, 0, STEP_IN_ORDER, 8, 2, false, CHAINS / 4, 0 });
 }
 
 static int recursion(void)
 {
-	return run(&(struct plan) { 1, 1, 60, 0, 0, 2, 1, false, CHAINS });
+	return run(&(struct plan) { 1, 1, 60, 0, 0, 2, 1, false, CHAINS, 0 });
 }
 
 /* More calls within each other than a worker can hold. */
 static int deeper_than_a_worker(void)
 {
-	TRY(run(&(struct plan) { 4, 120, 140, 0, STEP_IN_ORDER, 1, 0, false, CHAINS / 10 }));
+	TRY(run(&(struct plan) { 4, 120, 140, 0, STEP_IN_ORDER, 1, 0, false, CHAINS / 10, 0 }));
 	tap_cleanup();
-	TRY(run(&(struct plan) { 4, 250, DEPTH_MAX, 0, 0, 1, 0, false, CHAINS / 10 }));
+	TRY(run(&(struct plan) { 4, 250, DEPTH_MAX, 0, 0, 1, 0, false, CHAINS / 10, 0 }));
 	tap_cleanup();
-	return run(&(struct plan) { 4, 200, DEPTH_MAX, 0, 0, 2, 1, false, CHAINS / 20 });
+	return run(&(struct plan) { 4, 200, DEPTH_MAX, 0, 0, 2, 1, false, CHAINS / 20, 0 });
 }
 
 static int local_and_remote(void)
 {
-	return run(&(struct plan) { 8, 1, 32, 0, 0, 4, 2, true, CHAINS / 2 });
+	return run(&(struct plan) { 8, 1, 32, 0, 0, 4, 2, true, CHAINS / 2, 0 });
 }
 
 static int with_payload(void)
 {
-	return run(&(struct plan) { 6, 1, 12, 20000, 0, 3, 1, true, CHAINS / 5 });
+	return run(&(struct plan) { 6, 1, 12, 20000, 0, 3, 1, true, CHAINS / 5, 0 });
 }
 
 static int with_large_payload(void)
 {
-	return run(&(struct plan) { 4, 1, 6, PAD_MAX, 0, 2, 1, true, CHAINS / 10 });
+	return run(&(struct plan) { 4, 1, 6, PAD_MAX, 0, 2, 1, true, CHAINS / 10, 0 });
 }
 
 static int many_at_once(void)
 {
-	return run(&(struct plan) { 16, 1, 24, 0, 0, CALLERS_MAX, 4, true, CHAINS / 10 });
+	return run(&(struct plan) { 16, 1, 24, 0, 0, CALLERS_MAX, 4, true, CHAINS / 10, 0 });
+}
+
+/* Always on the move, and slow to answer: who follows it must not give up. */
+static int never_at_rest(void)
+{
+	return run(&(struct plan) { 2, 1, 4, 0, 0, 24, 2, true, 10, 4 });
 }
 
 /* The methods move the proclets of their own chain, at every step of it. */
 static int moved_from_within(void)
 {
-	TRY(run(&(struct plan) { 4, 8, 16, 0, STEP_MOVES, 1, 0, false, CHAINS / 10 }));
+	TRY(run(&(struct plan) { 4, 8, 16, 0, STEP_MOVES, 1, 0, false, CHAINS / 10, 0 }));
 	tap_cleanup();
-	return run(&(struct plan) { 6, 1, 16, 0, STEP_MOVES, 4, 1, true, CHAINS / 10 });
+	return run(&(struct plan) { 6, 1, 16, 0, STEP_MOVES, 4, 1, true, CHAINS / 10, 0 });
 }
 
 /* ---- ids as values ---- */
@@ -582,6 +632,7 @@ static const struct tap_test tests[] = {
 	{ "with_payload", with_payload, 300 },
 	{ "with_large_payload", with_large_payload, 300 },
 	{ "many_at_once", many_at_once, 600 },
+	{ "never_at_rest", never_at_rest, 600 },
 	{ "moved_from_within", moved_from_within, 600 },
 	TAP_TEST(ids_in_heaps),
 };
