@@ -336,6 +336,8 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	lproc->next_gen = get_random_u32();
 	lproc->next_native = get_random_u32() >> 1;
 	INIT_LIST_HEAD(&lproc->dying_proclets);
+	INIT_LIST_HEAD(&lproc->drains);
+	INIT_WORK(&lproc->drain_work, worker_drain_fn);
 	INIT_LIST_HEAD(&lproc->incoming);
 	INIT_DELAYED_WORK(&lproc->waiters_work, waiters_tick);
 	INIT_LIST_HEAD(&lproc->ready);

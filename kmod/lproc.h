@@ -291,6 +291,8 @@ struct location {
  * @worker_pages: by index; entries stay
  * @proclets: struct proclet by granule
  * @dying_proclets: those of them that are DYING: not all need be looked at
+ * @drains: operations that have made one of them DYING, to be answered
+ * @drain_work: does that: worker_drain_fn()
  * @locations: struct location by granule
  * @next_gen: of the next proclet
  * @next_native: number of the next native operation
@@ -348,6 +350,8 @@ struct lproc {
 	struct xarray worker_pages;
 	struct xarray proclets;
 	struct list_head dying_proclets;
+	struct list_head drains;
+	struct work_struct drain_work;
 	struct xarray locations;
 	u32 next_gen;
 	u32 next_native;
@@ -439,7 +443,8 @@ bool worker_check_dying(struct proclet *p);	/* lproc.lock; true: free it now */
 u32 worker_depth(const struct worker *w);
 struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i);
 bool worker_has_stack(struct lproc *lproc, u64 stack);	/* lproc.lock */
-void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
+void worker_drain(struct proclet *p, struct op *op);	/* DYING, lproc.lock; takes @op */
+void worker_drain_fn(struct work_struct *work);
 
 /* proclets.c: proclets, home directory */
 void proclet_set_state(struct proclet *p, enum proclet_state state);

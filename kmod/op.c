@@ -267,12 +267,9 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 		return;
 	case PROCLET_OP_DESTROY:
 		proclet_set_state(p, PROCLET_DYING);
-		refcount_inc(&p->ref);
 		migrate_src_dying(p);
+		worker_drain(p, op);
 		spin_unlock(&lproc->lock);
-		worker_drain(p);
-		proclet_put(p);
-		op_reply(op, 0, NULL, 0);
 		return;
 	default:	/* PROCLET_OP_MIGRATE, as op_check() and wire_check() know */
 		refcount_inc(&p->ref);

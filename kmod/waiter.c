@@ -277,6 +277,7 @@ static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 	struct proclet *p;
 	struct worker *w;
 	struct thread *t;
+	struct op *op;
 	u32 i;
 
 	for (i = 0; i < n; i++)
@@ -286,6 +287,8 @@ static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 	list_for_each_entry(item, &lproc->ready, entry)
 		if (item->is_call)
 			mark_held(&container_of(item, struct op, item)->token, &wanted);
+	list_for_each_entry(op, &lproc->drains, entry)
+		mark_held(&op->token, &wanted);
 	xa_for_each(&lproc->workers, index, w) {
 		for (i = 0; i < worker_depth(w); i++) {
 			t = worker_thread(lproc, w, i);
