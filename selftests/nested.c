@@ -7,6 +7,7 @@
  */
 #include "movers.h"
 
+#include <fcntl.h>
 #include <stdint.h>
 
 #define MIB ((size_t)1 << 20)
@@ -173,6 +174,7 @@ PROCLET_METHOD(report);
 
 struct hog {
 	volatile __u32 stop;
+	volatile __u32 runs;
 };
 
 static ssize_t run_hog(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
@@ -183,11 +185,56 @@ static ssize_t run_hog(void *root, const void *in, size_t in_len, void *out, siz
 	(void)in_len;
 	(void)out;
 	(void)out_cap;
+	h->runs = 1;
 	while (!h->stop)
 		;
 	return 0;
 }
 PROCLET_METHOD(run_hog);
+
+static ssize_t hog_runs(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	return ((struct hog *)root)->runs;
+}
+PROCLET_METHOD(hog_runs);
+
+/* In: a hog to call. */
+static ssize_t call_hog(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	proclet_t hog;
+	ssize_t ret;
+
+	(void)root;
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(hog))
+		return -EINVAL;
+	memcpy(&hog, in, sizeof(hog));
+	ret = proclet_call(hog, run_hog, NULL, 0, NULL, 0);
+	return ret < 0 ? ret : 55 + ret;
+}
+PROCLET_METHOD(call_hog);
+
+/* How soon waiters ask for their operations on this node, in ms; in: text. */
+static ssize_t set_probe_ms(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	int fd = open("/sys/module/proclet/parameters/probe_ms", O_WRONLY | O_CLOEXEC);
+	ssize_t ret;
+
+	(void)root;
+	(void)out;
+	(void)out_cap;
+	if (fd < 0)
+		return -errno;
+	ret = write(fd, in, in_len) == (ssize_t)in_len ? 0 : -errno;
+	close(fd);
+	return ret;
+}
+PROCLET_METHOD(set_probe_ms);
 
 static ssize_t end_hog(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
@@ -473,6 +520,53 @@ static int moved_from_within(void)
 	return run(&(struct plan) { 6, 1, 16, 0, STEP_MOVES, 4, 1, true, CHAINS / 10, 0 });
 }
 
+/* ---- a call that takes long ---- */
+
+static int probe_everywhere(const char *ms)
+{
+	for (int i = 0; i < node_count; i++) {
+		struct proclet_attr attr = { MIB, nodes[i], PROCLET_PINNED, 8 };
+		proclet_t p;
+
+		CHECK_EQ(proclet_create(&p, &attr), 0);
+		CHECK_EQ(proclet_call(p, set_probe_ms, ms, strlen(ms), NULL, 0), 0);
+		CHECK_EQ(proclet_destroy(p), 0);
+	}
+	return KSFT_PASS;
+}
+
+/* Waiters ask for their operations, and find them wherever both have gone. */
+static int asked_for_while_moving(void)
+{
+	/* Caller and callee: where they are at first, and where they go. */
+	static const int ways[][4] = { { 0, 0, 1, 0 }, { 0, 1, 2, 1 }, { 1, 0, 2, 2 } };
+	/* So long that a waiter would have given up, had nobody its operation. */
+	const struct timespec patience = { 5, 0 };
+	proclet_t a[ARRAY_SIZE(ways)], hogs[ARRAY_SIZE(ways)];
+	struct caller *c[ARRAY_SIZE(ways)];
+
+	TRY(tap_nodes(2));
+	TRY(probe_everywhere("100"));
+	tap_stop = end_hogs;
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		const int *way = ways[i];
+
+		TRY(make(&a[i], nodes[way[0] % node_count], MIB, sizeof(struct hog)));
+		TRY(make(&hogs[i], nodes[way[1] % node_count], MIB, sizeof(struct hog)));
+		c[i] = caller_start(a[i], call_hog, &hogs[i], sizeof(hogs[i]), NULL, 0);
+		while (proclet_call(hogs[i], hog_runs, NULL, 0, NULL, 0) != 1)
+			;
+		CHECK_EQ(proclet_migrate(a[i], nodes[way[2] % node_count], 0), 0);
+		CHECK_EQ(proclet_migrate(hogs[i], nodes[way[3] % node_count], 0), 0);
+	}
+	nanosleep(&patience, NULL);
+	for (size_t i = 0; i < ARRAY_SIZE(ways); i++) {
+		CHECK_EQ(proclet_call(hogs[i], end_hog, NULL, 0, NULL, 0), 0);
+		CHECK_EQ(caller_wait(c[i]), 55);
+	}
+	return probe_everywhere("2000");
+}
+
 /* ---- ids as values ---- */
 
 #define SHELVES 64
@@ -634,6 +728,7 @@ static const struct tap_test tests[] = {
 	{ "many_at_once", many_at_once, 600 },
 	{ "never_at_rest", never_at_rest, 600 },
 	{ "moved_from_within", moved_from_within, 600 },
+	TAP_TEST(asked_for_while_moving),
 	TAP_TEST(ids_in_heaps),
 };
 
