@@ -12,6 +12,7 @@
 
 #define MIB ((size_t)1 << 20)
 #define THREADS 16
+#define SLAB_TELLS 5000
 /* Free segments that a worker keeps, and pages of each. */
 #define SEGMENTS_KEPT 17
 #define SEGMENT_PAGES 8
@@ -287,7 +288,9 @@ static int created_called_destroyed(void)
 	TRY(all_gone(&before, &after));
 	for (unsigned int i = 0; i < total; i += total / 100 + 1)
 		CHECK_EQ(proclet_locate(ids[i]), -ESTALE);
-	TRY(slab_is_back(&before, &peak, &after));
+	/* Of fewer it could not be told from what the kernel keeps anyway. */
+	if (total >= SLAB_TELLS)
+		TRY(slab_is_back(&before, &peak, &after));
 	show("before", &before);
 	show("peak", &peak);
 	show("after", &after);

@@ -87,7 +87,7 @@ static inline void *mover_run(void *arg)
 	unsigned int turn = 0;
 
 	while (!__atomic_load_n(&movers_stop, __ATOMIC_RELAXED)) {
-		struct proclet_move move;
+		struct proclet_move move = { 0 };
 		proclet_t p;
 		int ret;
 
