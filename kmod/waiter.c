@@ -223,15 +223,13 @@ struct wanted {
 	u32 n;
 };
 
-/* A thread's node changes with its moves, and is not what makes it the same. */
 static int cmp_token(const void *a, const void *b)
 {
 	const struct wire_token *x = a, *y = b;
 	int ret = memcmp(x, y, offsetof(struct wire_token, node));
 
-	if (ret || x->proclet)
-		return ret;
-	return memcmp(&x->node, &y->node, sizeof(x->node));
+	/* A thread may have been elsewhere when it called. */
+	return ret || x->proclet ? ret : memcmp(&x->node, &y->node, sizeof(x->node));
 }
 
 static void mark_held(const struct proclet_token *token, void *arg)

@@ -186,6 +186,7 @@ enum {
  * @qp: the queue pair
  * @mr_pages: capacity of a struct rdma_mr
  * @chunk_pages: capacity of a struct rdma_chunk
+ * @regs_alone: nothing may be unacknowledged before a registration, see conn_pump()
  * @nr_chunks: how many there are
  * @rx: RING_DEPTH receive buffers
  * @rx_hdrs: their headers
@@ -208,6 +209,7 @@ enum {
  * @early: struct rdma_rx received too early
  * @msgs: messages that wait for credits, for @tx_free or for @mrq to be posted
  * @tx_free: unused @tx
+ * @tx_used: number of the others
  * @credits: receive buffers of the peer that we may use
  * @owed: receive buffers that we have posted again and not yet told the peer
  * @want: RDMA_F_PING, RDMA_F_PONG, WANT_CREDITS: to be sent at the next occasion
@@ -244,6 +246,7 @@ struct rdma_conn {
 	struct ib_qp *qp;
 	u32 mr_pages;
 	u32 chunk_pages;
+	bool regs_alone;
 	u32 nr_chunks;
 	struct rdma_rx *rx;
 	struct rdma_hdr *rx_hdrs;
@@ -266,6 +269,7 @@ struct rdma_conn {
 	struct list_head early;
 	struct list_head msgs;
 	struct list_head tx_free;
+	u32 tx_used;
 	u32 credits;
 	u32 owed;
 	u32 want;
@@ -334,6 +338,7 @@ int conn_alloc_msgs(struct rdma_conn *conn);
 void conn_free_msgs(struct rdma_conn *conn);
 int conn_post_rx(struct rdma_conn *conn);
 void conn_open_rx(struct rdma_conn *conn);
+bool conn_mrq_waits(struct rdma_conn *conn);
 void conn_pump(struct rdma_conn *conn);
 void conn_ping(struct rdma_conn *conn);
 int rdma_send(struct peer *peer, struct xport_msg *msg);

@@ -336,6 +336,7 @@ static void chunk_end(struct rdma_conn *conn, struct rdma_chunk *chunk, int stat
 		read->status = status;
 	list_add(&chunk->list, &conn->chunks);
 	over = !--read->pending && read->posted;
+	conn_pump(conn);
 	more = conn->state == CONN_UP && !list_empty(&conn->reads);
 	if (more)
 		queue_work(rdma_wq, &conn->read_work);
@@ -417,8 +418,8 @@ static int chunk_post(struct rdma_conn *conn, struct rdma_chunk *chunk)
 
 /*
  * Post the next chunk. Returns false if there is nothing to do, or nothing to
- * do it with; then the end of a chunk calls again. @ended: a read that is over
- * by this, or NULL.
+ * do it with; then the end of a chunk, or conn_pump(), calls again. @ended: a read
+ * that is over by this, or NULL.
  */
 static bool reads_advance(struct rdma_conn *conn, struct rdma_read **ended)
 {
@@ -433,7 +434,7 @@ static bool reads_advance(struct rdma_conn *conn, struct rdma_read **ended)
 	spin_lock_irq(&conn->lock);
 	read = list_first_entry_or_null(&conn->reads, struct rdma_read, list);
 	chunk = list_first_entry_or_null(&conn->chunks, struct rdma_chunk, list);
-	if (conn->state != CONN_UP || !read || !chunk) {
+	if (conn->state != CONN_UP || !read || !chunk || conn_mrq_waits(conn)) {
 		spin_unlock_irq(&conn->lock);
 		return false;
 	}
@@ -542,6 +543,7 @@ int conn_size_mem(struct rdma_conn *conn, struct ib_qp_init_attr *attr)
 	    !da->max_fast_reg_page_list_len)
 		return -EOPNOTSUPP;
 	conn->mr_pages = min_t(u32, da->max_fast_reg_page_list_len, MR_PAGES_MAX);
+	conn->regs_alone = conn->dev->ops.driver_id == RDMA_DRIVER_RXE;
 
 	conn->chunk_pages = CHUNK_PAGES_MAX;
 	if (!rdma_protocol_iwarp(conn->dev, conn->id->port_num))

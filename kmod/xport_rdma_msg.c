@@ -71,10 +71,23 @@ static int conn_post_msg(struct rdma_conn *conn, struct xport_msg *msg)
 		return ret;
 	}
 	list_del(&tx->list);
+	conn->tx_used++;
 	conn->credits--;
 	conn->owed = 0;
 	conn->want = 0;
 	return 0;
+}
+
+/*
+ * When rxe sends something again, it also executes again the registrations that were
+ * posted after it, and finds their keys in use: the connection is lost. So there
+ * they are posted only when all before them has been acknowledged.
+ */
+bool conn_mrq_waits(struct rdma_conn *conn)
+{
+	lockdep_assert_held(&conn->lock);
+	return conn->regs_alone && !list_empty(&conn->mrq) &&
+	       (conn->tx_used || !list_empty(&conn->posted));
 }
 
 /*
@@ -90,7 +103,7 @@ void conn_pump(struct rdma_conn *conn)
 
 	lockdep_assert_held(&conn->lock);
 
-	if (conn->state != CONN_UP)
+	if (conn->state != CONN_UP || conn_mrq_waits(conn))
 		return;
 	peer = conn->p->peer;
 
@@ -102,6 +115,9 @@ void conn_pump(struct rdma_conn *conn)
 		mr->op = MR_IDLE;
 		conn->mr_slots--;
 	}
+	/* They have waited for registrations, see conn_mrq_waits(). */
+	if (conn->regs_alone && list_empty(&conn->mrq) && !list_empty(&conn->reads))
+		queue_work(rdma_wq, &conn->read_work);
 	while (list_empty(&conn->mrq) && conn->credits > CTL_RESERVE &&
 	       !list_empty(&conn->tx_free) && !list_empty(&conn->msgs)) {
 		msg = list_first_entry(&conn->msgs, struct xport_msg, list);
@@ -160,6 +176,7 @@ static void tx_done(struct ib_cq *cq, struct ib_wc *wc)
 
 	spin_lock_irqsave(&conn->lock, flags);
 	list_add(&tx->list, &conn->tx_free);
+	conn->tx_used--;
 	conn_pump(conn);
 	spin_unlock_irqrestore(&conn->lock, flags);
 }
