@@ -374,6 +374,9 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	/* A member that comes back must not give out its forerunner's numbers. */
 	lproc->next_gen = get_random_u32();
 	lproc->next_native = get_random_u32() >> 1;
+	INIT_LIST_HEAD(&lproc->dying_proclets);
+	INIT_LIST_HEAD(&lproc->drains);
+	INIT_WORK(&lproc->drain_work, worker_drain_fn);
 	INIT_LIST_HEAD(&lproc->incoming);
 	futex_init(lproc);
 	INIT_DELAYED_WORK(&lproc->waiters_work, waiters_tick);

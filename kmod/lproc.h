@@ -171,6 +171,7 @@ enum proclet_state {
  * @mig: the migration that takes it away
  * @in: the migration that brings it
  * @frozen: FREEZING, and all its threads have been stopped
+ * @dying: in lproc.dying_proclets, while DYING
  * @drained: DYING, and no worker can enter it or leave it unseen
  * @ended: it was destroyed at its destination before we knew that it is there
  * @free_work: proclet_free(), where that cannot be called
@@ -191,6 +192,7 @@ struct proclet {
 	struct migration *mig;
 	struct incoming *in;
 	bool frozen;
+	struct list_head dying;
 	bool drained;
 	bool ended;
 	struct work_struct free_work;
@@ -372,7 +374,9 @@ struct location {
  * @presence: pages of the presence table by index; entries stay
  * @worker_pages: by index; entries stay
  * @proclets: struct proclet by granule
- * @ndying: of them in state DYING
+ * @dying_proclets: those of them that are DYING: not all need be looked at
+ * @drains: operations that have made one of them DYING, to be answered
+ * @drain_work: does that: worker_drain_fn()
  * @locations: struct location by granule
  * @next_gen: of the next proclet
  * @next_native: number of the next native operation
@@ -449,7 +453,9 @@ struct lproc {
 	struct xarray presence;
 	struct xarray worker_pages;
 	struct xarray proclets;
-	u32 ndying;
+	struct list_head dying_proclets;
+	struct list_head drains;
+	struct work_struct drain_work;
 	struct xarray locations;
 	u32 next_gen;
 	u32 next_native;
@@ -558,7 +564,8 @@ u32 worker_depth(const struct worker *w);
 struct thread *worker_thread(struct lproc *lproc, const struct worker *w, u32 i);
 u64 chain_callee(struct lproc *lproc, const struct worker *w, u32 i);	/* lproc.lock */
 bool worker_has_stack(struct lproc *lproc, u64 stack);	/* lproc.lock */
-void worker_drain(struct proclet *p);	/* DYING; frees it when it is empty */
+void worker_drain(struct proclet *p, struct op *op);	/* DYING, lproc.lock; takes @op */
+void worker_drain_fn(struct work_struct *work);
 
 /* proclets.c: proclets, home directory */
 void proclet_set_state(struct proclet *p, enum proclet_state state);
@@ -632,6 +639,7 @@ void waiter_tell(struct lproc *lproc, const struct proclet_token *token, u32 nod
 void waiter_recv_call_at(struct lproc *lproc, const struct wire_call_at *m);
 void waiter_recv_probe(struct lproc *lproc, struct peer *peer, const struct wire_probe *m);
 void waiter_recv_probed(struct lproc *lproc, struct peer *peer, const struct wire_probe *m);
+bool waiter_lost(struct lproc *lproc, const struct waiter *w);	/* lproc.lock */
 void waiters_lost_node(struct lproc *lproc, u32 node);
 void waiters_tick(struct work_struct *work);
 

@@ -531,6 +531,7 @@ static void in_commit(struct incoming *in)
 	struct proclet_token *callers;
 	struct proclet_tcb *tcb;
 	struct thread *t, *tmp;
+	bool lost = false;
 	LIST_HEAD(inbox);
 	u32 n = 0, i;
 	u64 ns;
@@ -552,6 +553,7 @@ static void in_commit(struct incoming *in)
 		tcb = thread_tcb(t);
 		if (tcb)
 			callers[n++] = tcb->caller;
+		lost |= waiter_lost(lproc, &t->waiter);
 		list_move_tail(&t->entry, &p->threads);
 		if (t->state != THREAD_WAITING)
 			ready_add(lproc, &t->item);
@@ -577,7 +579,8 @@ static void in_commit(struct incoming *in)
 	kvfree(callers);
 	op_flush(lproc, &inbox);
 	/* A node that a thread waits for may have been lost while it moved. */
-	waiters_lost_node(lproc, 0);
+	if (lost)
+		waiters_lost_node(lproc, 0);
 	in_free(in);
 }
 

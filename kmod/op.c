@@ -264,6 +264,7 @@ static bool thread_reply(struct proclet *p, struct op *op)
 		thread_replied(t, t->reply);
 		return false;
 	}
+	op->hops = 0;
 	thread_replied(t, op);
 	return true;
 }
@@ -290,6 +291,7 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 	switch (op->code) {
 	case PROCLET_OP_CALL:
 		op->item.proclet = p;
+		op->hops = 0;
 		if (op->token.node == lproc->node->id)
 			lproc->stats.calls_kernel++;
 		ready_add(lproc, &op->item);
@@ -311,12 +313,9 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 		fallthrough;
 	case PROCLET_OP_DESTROY:
 		proclet_set_state(p, PROCLET_DYING);
-		refcount_inc(&p->ref);
 		migrate_src_dying(p);
+		worker_drain(p, op);
 		spin_unlock(&lproc->lock);
-		worker_drain(p);
-		proclet_put(p);
-		op_reply(op, 0, NULL, 0);
 		return;
 	case PROCLET_OP_READ:
 	case PROCLET_OP_WRITE:
@@ -406,6 +405,12 @@ void op_route(struct op *op)
 			return;
 		}
 	}
+	/*
+	 * Found: what follows a proclet from here on is not lost. Only those that
+	 * look for it are counted, or a busy one could outrun its callers.
+	 */
+	if (p->state != PROCLET_INCOMING)
+		op->hops = 0;
 	list_add_tail(&op->entry, &p->inbox);
 	spin_unlock(&lproc->lock);
 }

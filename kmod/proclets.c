@@ -57,9 +57,9 @@ void proclet_set_state(struct proclet *p, enum proclet_state to)
 	else if (from == PROCLET_PRESENT)
 		p->lproc->stats.proclets--;
 	if (to == PROCLET_DYING)
-		p->lproc->ndying++;
+		list_add_tail(&p->dying, &p->lproc->dying_proclets);
 	else if (from == PROCLET_DYING)
-		p->lproc->ndying--;
+		list_del_init(&p->dying);
 	presence_set(p->lproc, p->id, to == PROCLET_PRESENT);
 	trace_proclet_state(p->lproc->node->id, p->id, from, to);
 }
@@ -111,6 +111,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 	p->capacity = capacity;
 	INIT_LIST_HEAD(&p->threads);
 	INIT_LIST_HEAD(&p->inbox);
+	INIT_LIST_HEAD(&p->dying);
 	INIT_WORK(&p->free_work, proclet_free_fn);
 	refcount_set(&p->ref, 1);
 	err = node_charge(lproc->node, brk);

@@ -193,12 +193,21 @@ static void waiters_fail(struct lproc *lproc)
 	} while (lost.n == ARRAY_SIZE(lost.tokens));
 }
 
+/* Has the node that has its operation no member any more? */
+bool waiter_lost(struct lproc *lproc, const struct waiter *w)
+{
+	u32 alive = lproc->members | node_bit(lproc->node->id);
+
+	lockdep_assert_held(&lproc->lock);
+	return w->sent_to && !(alive & node_bit(w->sent_to));
+}
+
 static void mark_lost(struct lproc *lproc, struct waiter *w,
 		      const struct proclet_token *token, void *arg)
 {
-	u32 alive = lproc->members | node_bit(lproc->node->id), node = *(u32 *)arg;
+	u32 node = *(u32 *)arg;
 
-	if (w->sent_to && (node ? w->sent_to == node : !(alive & node_bit(w->sent_to))))
+	if (node ? w->sent_to == node : waiter_lost(lproc, w))
 		w->lost = true;
 }
 
@@ -275,6 +284,7 @@ static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 	struct proclet *p;
 	struct worker *w;
 	struct thread *t;
+	struct op *op;
 	u32 i;
 
 	for (i = 0; i < n; i++)
@@ -284,6 +294,8 @@ static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 	list_for_each_entry(item, &lproc->ready, entry)
 		if (item->is_call)
 			mark_held(&container_of(item, struct op, item)->token, &wanted);
+	list_for_each_entry(op, &lproc->drains, entry)
+		mark_held(&op->token, &wanted);
 	xa_for_each(&lproc->workers, index, w) {
 		for (i = 0; i < worker_depth(w); i++) {
 			t = worker_thread(lproc, w, i);

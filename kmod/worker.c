@@ -235,49 +235,98 @@ bool worker_check_dying(struct proclet *p)
 }
 
 /*
- * @p is DYING. Who has entered it must report when leaving, not return
- * directly; the last one's report frees it.
+ * @p has become DYING; @op, which wanted that, is answered when it is drained.
+ * Barriers are dear: all that are destroyed meanwhile share them.
  */
-void worker_drain(struct proclet *p)
+void worker_drain(struct proclet *p, struct op *op)
 {
 	struct lproc *lproc = p->lproc;
+
+	lockdep_assert_held(&lproc->lock);
+	refcount_inc(&p->ref);
+	op->item.proclet = p;
+	list_add_tail(&op->entry, &lproc->drains);
+	queue_work(lproc->node->wq, &lproc->drain_work);
+}
+
+/* Is a thread of any dying proclet on the worker? */
+static bool chain_has_dying(struct lproc *lproc, struct worker *w)
+{
+	u32 d = worker_depth(w), i;
+	struct proclet_tcb *tcb;
+	struct proclet *p;
+	struct thread *t;
+
+	if (w->starting && w->starting->state == PROCLET_DYING)
+		return true;
+	for (i = 0; i < d; i++) {
+		t = worker_thread(lproc, w, i);
+		tcb = t ? thread_tcb(t) : NULL;
+		p = tcb ? proclet_here(lproc, READ_ONCE(tcb->proclet)) : NULL;
+		if (p && p->state == PROCLET_DYING)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * Who has entered a dying proclet must report when leaving, not return directly;
+ * the last one's report frees it.
+ */
+void worker_drain_fn(struct work_struct *work)
+{
+	struct lproc *lproc = container_of(work, struct lproc, drain_work);
 	struct work_item *item, *tmp;
+	struct op *op, *next;
 	unsigned long index;
+	bool entered = false;
+	struct proclet *p;
 	struct worker *w;
 	LIST_HEAD(calls);
+	LIST_HEAD(ops);
 	bool empty;
 
+	spin_lock(&lproc->lock);
+	list_splice_init(&lproc->drains, &ops);
+	spin_unlock(&lproc->lock);
 	worker_barrier(lproc);
 	spin_lock(&lproc->lock);
 	/* Calls that no worker has begun find it gone. */
 	list_for_each_entry_safe(item, tmp, &lproc->ready, entry) {
-		if (item->proclet != p || !item->is_call)
+		if (item->proclet->state != PROCLET_DYING || !item->is_call)
 			continue;
 		list_del_init(&item->entry);
 		list_add_tail(&container_of(item, struct op, item)->entry, &calls);
 	}
-	xa_for_each(&lproc->workers, index, w)
-		if (chain_has(lproc, w, p))
-			WRITE_ONCE(w->shared->attn, 1);
+	xa_for_each(&lproc->workers, index, w) {
+		if (!chain_has_dying(lproc, w))
+			continue;
+		WRITE_ONCE(w->shared->attn, 1);
+		entered = true;
+	}
 	spin_unlock(&lproc->lock);
 	op_flush(lproc, &calls);
-	worker_barrier(lproc);
-	spin_lock(&lproc->lock);
-	p->drained = true;
-	empty = worker_check_dying(p);
-	spin_unlock(&lproc->lock);
-	if (empty)
-		proclet_free(p);
+	if (entered)
+		worker_barrier(lproc);
+	list_for_each_entry_safe(op, next, &ops, entry) {
+		list_del_init(&op->entry);
+		p = op->item.proclet;
+		spin_lock(&lproc->lock);
+		p->drained = true;
+		empty = worker_check_dying(p);
+		spin_unlock(&lproc->lock);
+		if (empty)
+			proclet_free(p);
+		proclet_put(p);
+		op_reply(op, 0, NULL, 0);
+	}
 }
 
 static void check_all_dying(struct lproc *lproc)
 {
-	unsigned long index;
-	struct proclet *p;
+	struct proclet *p, *tmp;
 
-	if (!lproc->ndying)
-		return;
-	xa_for_each(&lproc->proclets, index, p)
+	list_for_each_entry_safe(p, tmp, &lproc->dying_proclets, dying)
 		if (worker_check_dying(p))
 			queue_work(lproc->node->wq, &p->free_work);
 }

@@ -118,7 +118,7 @@ struct caller {
 
 /* What a test has started and made is ended and destroyed after it. */
 static struct caller callers[64];
-static proclet_t made[256];
+static proclet_t made[1024];
 static unsigned int made_count;
 static void (*tap_stop)(proclet_t p);	/* make the methods that run in it end */
 

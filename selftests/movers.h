@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* Threads that move proclets about while a test goes on. */
+#ifndef PROCLET_SELFTEST_MOVERS_H
+#define PROCLET_SELFTEST_MOVERS_H
+
+#include "tap.h"
+
+/**
+ * struct mover_thread - one of them
+ * @ids: what it moves
+ * @n: how many
+ * @pause_us: longest time between two moves; 0: none
+ * @in_turn: one after the other, not at random
+ * @state: of its random numbers
+ * @moved: by it
+ * @busy: attempts that ended with -EBUSY
+ * @longest_ns: blackout
+ * @sum: of how they went
+ * @error: what no migration should end with; 0: none
+ * @failed: the proclet that it happened to
+ */
+struct mover_thread {
+	pthread_t thread;
+	const proclet_t *ids;
+	unsigned int n;
+	unsigned int pause_us;
+	bool in_turn;
+	__u64 state;
+	__u64 moved;
+	__u64 busy;
+	__u64 longest_ns;
+	struct proclet_move sum;
+	int error;
+	proclet_t failed;
+};
+
+#define MOVERS_MAX 8
+
+static struct mover_thread movers[MOVERS_MAX];
+static unsigned int movers_started;
+static bool movers_stop;
+
+static inline void pause_up_to(__u64 *state, unsigned int us)
+{
+	struct timespec ts = { 0, 0 };
+
+	if (!us)
+		return;
+	ts.tv_nsec = next_random(state) % us * 1000;
+	nanosleep(&ts, NULL);
+}
+
+/* A node that it is not on: any, or that of another one, so that they meet. */
+static inline int mover_choose(struct mover_thread *m, proclet_t p)
+{
+	int at = proclet_locate(p), to;
+
+	if (at < 0)
+		return at;
+	if (!m->in_turn && next_random(&m->state) % 2) {
+		to = proclet_locate(m->ids[next_random(&m->state) % m->n]);
+		if (to != at)
+			return to;
+	}
+	do {
+		to = nodes[next_random(&m->state) % node_count];
+	} while (to == at);
+	return to;
+}
+
+static inline void mover_sum(struct proclet_move *sum, const struct proclet_move *move)
+{
+	sum->prepare_ns += move->prepare_ns;
+	sum->freeze_ns += move->freeze_ns;
+	sum->offer_ns += move->offer_ns;
+	sum->pull_ns += move->pull_ns;
+	sum->commit_ns += move->commit_ns;
+	sum->blackout_ns += move->blackout_ns;
+	sum->bytes += move->bytes;
+	sum->threads += move->threads;
+	sum->parked += move->parked;
+}
+
+static inline void *mover_run(void *arg)
+{
+	struct mover_thread *m = arg;
+	unsigned int turn = 0;
+
+	while (!__atomic_load_n(&movers_stop, __ATOMIC_RELAXED)) {
+		struct proclet_move move = { 0 };
+		proclet_t p;
+		int ret;
+
+		p = m->ids[m->in_turn ? turn++ % m->n : next_random(&m->state) % m->n];
+		ret = mover_choose(m, p);
+		if (ret > 0)
+			ret = proclet_migrate_stat(p, ret, 0, &move);
+		if (!ret) {
+			/* No move: somebody else has just brought it there. */
+			if (move.blackout_ns)
+				__atomic_add_fetch(&m->moved, 1, __ATOMIC_RELAXED);
+			if (move.blackout_ns > m->longest_ns)
+				m->longest_ns = move.blackout_ns;
+			mover_sum(&m->sum, &move);
+		} else if (ret == -EBUSY) {
+			m->busy++;
+		} else {
+			m->failed = p;
+			__atomic_store_n(&m->error, ret, __ATOMIC_RELAXED);
+			break;
+		}
+		pause_up_to(&m->state, m->pause_us);
+	}
+	return NULL;
+}
+
+/* Move @ids about, starting @count threads more, until movers_end(). */
+static inline int movers_start(unsigned int count, const proclet_t *ids, unsigned int n,
+			       unsigned int pause_us, bool in_turn, __u64 seed)
+{
+	movers_stop = false;
+	for (unsigned int i = 0; i < count; i++) {
+		struct mover_thread *m = &movers[movers_started];
+
+		CHECK(movers_started < MOVERS_MAX);
+		*m = (struct mover_thread) {
+			.ids = ids,
+			.n = n,
+			.pause_us = pause_us,
+			.in_turn = in_turn,
+			.state = (seed + i + 1) * 0x9e3779b97f4a7c15ULL,
+		};
+		CHECK_EQ(pthread_create(&m->thread, NULL, mover_run, m), 0);
+		movers_started++;
+	}
+	return KSFT_PASS;
+}
+
+/* Moves made so far. */
+static inline __u64 movers_moved(void)
+{
+	__u64 n = 0;
+
+	for (unsigned int i = 0; i < movers_started; i++)
+		n += __atomic_load_n(&movers[i].moved, __ATOMIC_RELAXED);
+	return n;
+}
+
+static inline bool movers_failed(void)
+{
+	for (unsigned int i = 0; i < movers_started; i++)
+		if (__atomic_load_n(&movers[i].error, __ATOMIC_RELAXED))
+			return true;
+	return false;
+}
+
+/* Stop them; a failure if one of them had one. */
+static inline int movers_end(void)
+{
+	__u64 moved = movers_moved(), busy = 0, longest = 0;
+	struct proclet_move sum = { 0 };
+	int error = 0;
+
+	__atomic_store_n(&movers_stop, true, __ATOMIC_RELAXED);
+	for (unsigned int i = 0; i < movers_started; i++) {
+		pthread_join(movers[i].thread, NULL);
+		busy += movers[i].busy;
+		mover_sum(&sum, &movers[i].sum);
+		if (movers[i].longest_ns > longest)
+			longest = movers[i].longest_ns;
+		if (movers[i].error) {
+			error = movers[i].error;
+			diag("moving %llx: %d (-%s)", movers[i].failed, error,
+			     strerrorname_np(-error));
+		}
+	}
+	if (movers_started)
+		diag("%llu moves, %llu busy, longest blackout %llu us", moved, busy,
+		     longest / 1000);
+	if (moved)
+		diag("on average: prepare %llu, freeze %llu, offer %llu, pull %llu, commit %llu us, %llu KiB, %u threads in 100",
+		     sum.prepare_ns / 1000 / moved, sum.freeze_ns / 1000 / moved,
+		     sum.offer_ns / 1000 / moved, sum.pull_ns / 1000 / moved,
+		     sum.commit_ns / 1000 / moved, sum.bytes / 1024 / moved,
+		     (unsigned int)(sum.threads * 100 / moved));
+	movers_started = 0;
+	CHECK_EQ(error, 0);
+	return KSFT_PASS;
+}
+
+#endif /* PROCLET_SELFTEST_MOVERS_H */
