@@ -2,7 +2,8 @@
 #
 # make			build everything
 # make deps		install what it needs (Debian 12; as root)
-# make check		checkpatch, sparse and cppcheck
+# make man		the manual pages
+# make check		checkpatch, sparse, cppcheck and the manual pages
 # make test		deps, all, and all tests
 # make demo		deps, all, and the demonstration
 # make debug-kernel	build the kernel of 'vcluster -k debug' into the cache
@@ -21,8 +22,9 @@ export KDIR VERSION
 # ---- packages ----------------------------------------------------------------
 
 BUILD_DEPS = build-essential pkg-config linux-headers-amd64 \
-	libibverbs-dev librdmacm-dev liburing-dev libevent-dev libjansson-dev
-CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils
+	libibverbs-dev librdmacm-dev liburing-dev libevent-dev libjansson-dev \
+	python3-docutils
+CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils groff-base
 # Guests, and the debug kernel's build.
 VCLUSTER_DEPS = qemu-system-x86 busybox-static cpio zstd kmod iproute2 util-linux \
 	rdma-core ibverbs-providers flex bison bc libelf-dev libssl-dev
@@ -32,7 +34,7 @@ DEPS = $(BUILD_DEPS) $(CHECK_DEPS) $(VCLUSTER_DEPS) $(DEMO_DEPS)
 
 # ---- build -------------------------------------------------------------------
 
-SUBDIRS = kmod libshim tools apps selftests
+SUBDIRS = kmod libshim tools apps selftests Documentation/man
 
 all: $(SUBDIRS)
 
@@ -41,6 +43,7 @@ $(SUBDIRS):
 
 tools apps selftests: libshim
 kmod: | kdir
+man: Documentation/man
 
 kdir:
 	@[ -e "$(KDIR)/Makefile" ] || { \
@@ -93,10 +96,11 @@ export DKMS_CONF
 
 # Library and headers by libshim's own rules; its .pc file names the prefix that
 # it was made for.
-install: libshim tools
+install: libshim tools man
 	rm -f libshim/libshim.pc
 	+$(MAKE) -C libshim install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
 	+$(MAKE) -C tools install prefix=$(PREFIX) DESTDIR=$(DESTDIR)
+	+$(MAKE) -C Documentation/man install PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)
 	install -d $(module_dir)/kmod
 	install -m 644 $(module_src) $(module_dir)/kmod
 	install -D -m 644 include/uapi/linux/proclet.h $(module_dir)/include/uapi/linux/proclet.h
@@ -105,4 +109,4 @@ install: libshim tools
 clean:
 	+for d in $(SUBDIRS); do $(MAKE) -C $$d clean || exit; done
 
-.PHONY: all $(SUBDIRS) kdir deps check test demo debug-kernel install clean
+.PHONY: all $(SUBDIRS) man kdir deps check test demo debug-kernel install clean
