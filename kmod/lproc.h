@@ -332,7 +332,7 @@ struct location {
  * @deadlines: struct waiter.timer, by time
  * @deadlines_timer: fires for the first of them
  * @deadlines_work: and serves those that have passed
- * @waiters_work: asks for operations that somebody has waited for for long
+ * @waiters_work: asks for operations that somebody has long waited for
  * @waiters_skip: whose turn it was not in the last tick
  * @stats: the kernel's part
  * @moves: migrations at work, payloads being read
