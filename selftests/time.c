@@ -18,6 +18,9 @@
 /* Later than this is not on time, even in an emulator with everything checked. */
 #define SLACK (20 * SECOND)
 
+/* An operation that nobody has is lost earlier: probe_ms is 1000. */
+#define LONG (8 * SECOND)
+
 /**
  * struct object - root object of the proclets
  * @started: methods that have begun
@@ -645,11 +648,11 @@ static int sleepers_stay(void)
 /* Longer than what would make an ordinary operation count as lost. */
 static int sleeps_are_not_lost(void)
 {
-	struct doze_args args = { proclet_clock_ns(), 1500 * MS };
+	struct doze_args args = { 0, LONG };
 	__s64 late;
 
 	TRY(setup());
-	TRY(one_sleep(proclet_clock_ns() + 1500 * MS));
+	TRY(one_sleep(proclet_clock_ns() + LONG));
 	args.start = proclet_clock_ns();
 	CHECK_EQ(proclet_call(on[1], doze, &args, sizeof(args), &late, sizeof(late)),
 		 sizeof(late));
@@ -668,7 +671,7 @@ static int moved_caller_is_not_lost(void)
 	c = caller_start(on[0], call_from, &args, sizeof(args), NULL, 0);
 	TRY(wait_for(on[2], 1, 0));
 	CHECK_EQ(proclet_migrate(on[0], nodes[1], 0), 0);
-	TRY(one_sleep(proclet_clock_ns() + 2 * SECOND));	/* probe_ms is 100 */
+	TRY(one_sleep(proclet_clock_ns() + LONG));
 	stop_all(on[2]);
 	CHECK_EQ(caller_wait(c), 0);
 	TRY(see(on[0]));
@@ -1093,7 +1096,7 @@ int main(int argc, char **argv)
 {
 	/* All members do the same, on one machine or several. */
 	set_parameter("clock_skew_ms", "0,3600000,60000");
-	set_parameter("probe_ms", "100");
+	set_parameter("probe_ms", "1000");
 	set_parameter("cancel_ms", "60000");
 	return lproc_main("time", root, argc, argv);
 }
