@@ -18,6 +18,9 @@
 /* Later than this is not on time, even in an emulator with everything checked. */
 #define SLACK (20 * SECOND)
 
+/* An operation that nobody has is lost earlier: probe_ms is 1000. */
+#define LONG (8 * SECOND)
+
 /**
  * struct object - root object of the proclets
  * @started: methods that have begun
@@ -150,26 +153,27 @@ static ssize_t spin(void *root, const void *in, size_t in_len, void *out, size_t
 }
 PROCLET_METHOD(spin);
 
-static __u64 busy_until;
+static __u32 *busy_until;
 
 static int compare_late(const void *a, const void *b)
 {
-	while (proclet_clock_ns() < busy_until)
+	while (!LOAD(*busy_until))
 		;
 	return *(const int *)a - *(const int *)b;
 }
 
-/* For so many ns with the C library beneath, so that it cannot be parked. */
+/* Until told to stop, with the C library beneath: it cannot be parked. */
 static ssize_t be_in_libc(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	struct object *o = root;
 	int numbers[2] = { 2, 1 };
 
+	(void)in;
+	(void)in_len;
 	(void)out;
 	(void)out_cap;
-	if (in_len != sizeof(__u64))
-		return -EINVAL;
-	busy_until = proclet_clock_ns() + *(const __u64 *)in;
+	o->stop = 0;
+	busy_until = &o->stop;
 	ADD(o->started, 1);
 	qsort(numbers, 2, sizeof(numbers[0]), compare_late);
 	return numbers[0];
@@ -329,7 +333,7 @@ static struct {
 	proclet_t p;
 	unsigned int moves, failed;
 	int err;	/* the last */
-	bool enough;
+	bool enough, runs;
 	pthread_t thread;
 } mover;
 
@@ -339,10 +343,12 @@ static void *keep_moving(void *unused)
 	for (int i = 1; !LOAD(mover.enough); i++) {
 		int err = proclet_migrate(mover.p, nodes[i % node_count], 0);
 
-		if (err)
-			mover.failed++, mover.err = err;
-		else
+		if (!err) {
 			ADD(mover.moves, 1);
+			continue;
+		}
+		mover.failed++;
+		mover.err = err;
 	}
 	return NULL;
 }
@@ -351,12 +357,16 @@ static void mover_start(proclet_t p)
 {
 	memset(&mover, 0, sizeof(mover));
 	mover.p = p;
+	mover.runs = true;
 	if (pthread_create(&mover.thread, NULL, keep_moving, NULL))
 		ksft_exit_fail_msg("no thread\n");
 }
 
 static void mover_end(void)
 {
+	if (!mover.runs)
+		return;
+	mover.runs = false;
 	__atomic_store_n(&mover.enough, true, __ATOMIC_RELAXED);
 	pthread_join(mover.thread, NULL);
 	diag("%u moves, %u failed (%d)", mover.moves, mover.failed, mover.err);
@@ -368,10 +378,17 @@ static int mover_wait(unsigned int moves)
 	__u64 began = proclet_clock_ns();
 
 	while (LOAD(mover.moves) < moves) {
-		CHECK_GE(began + 100 * SECOND, proclet_clock_ns());
+		CHECK_GE(began + 250 * SECOND, proclet_clock_ns());
 		proclet_sleep_until(proclet_clock_ns() + 5 * MS);
 	}
 	return KSFT_PASS;
+}
+
+/* After a test, also one that has failed. */
+static void end_all(proclet_t p)
+{
+	mover_end();
+	stop_all(p);
 }
 
 static __u64 monotonic(void)
@@ -468,7 +485,7 @@ static int clock_follows_calls(void)
 
 static int clock_follows_moves(void)
 {
-	unsigned int moves = env_number("PROCLET_TEST_MOVES", 200);
+	unsigned int moves = env_number("PROCLET_TEST_MOVES", 1000) / 10;
 	struct caller *c[2];
 
 	TRY(setup());
@@ -602,7 +619,6 @@ static int sleepers_move(void)
 static int sleepers_stay(void)
 {
 	struct doze_args args[2];
-	__u64 busy = 300 * MS;
 	__s64 late[2];
 	struct caller *c[3];
 
@@ -615,10 +631,10 @@ static int sleepers_stay(void)
 	}
 	TRY(wait_for(on[1], 2, 0));
 	for (int i = 0; i < 3; i++) {
-		busy = 1300 * MS;	/* freeze_ms is 1000 */
-		c[2] = caller_start(on[1], be_in_libc, &busy, sizeof(busy), NULL, 0);
+		c[2] = caller_start(on[1], be_in_libc, NULL, 0, NULL, 0);
 		TRY(wait_for(on[1], 3 + i, 0));
 		CHECK_EQ(proclet_migrate(on[1], nodes[2], 0), -EBUSY);
+		stop_all(on[1]);
 		CHECK_EQ(caller_wait(c[2]), 1);
 	}
 	for (int i = 0; i < 2; i++) {
@@ -632,11 +648,11 @@ static int sleepers_stay(void)
 /* Longer than what would make an ordinary operation count as lost. */
 static int sleeps_are_not_lost(void)
 {
-	struct doze_args args = { proclet_clock_ns(), 1500 * MS };
+	struct doze_args args = { 0, LONG };
 	__s64 late;
 
 	TRY(setup());
-	TRY(one_sleep(proclet_clock_ns() + 1500 * MS));
+	TRY(one_sleep(proclet_clock_ns() + LONG));
 	args.start = proclet_clock_ns();
 	CHECK_EQ(proclet_call(on[1], doze, &args, sizeof(args), &late, sizeof(late)),
 		 sizeof(late));
@@ -655,7 +671,7 @@ static int moved_caller_is_not_lost(void)
 	c = caller_start(on[0], call_from, &args, sizeof(args), NULL, 0);
 	TRY(wait_for(on[2], 1, 0));
 	CHECK_EQ(proclet_migrate(on[0], nodes[1], 0), 0);
-	TRY(one_sleep(proclet_clock_ns() + 2 * SECOND));	/* probe_ms is 100 */
+	TRY(one_sleep(proclet_clock_ns() + LONG));
 	stop_all(on[2]);
 	CHECK_EQ(caller_wait(c), 0);
 	TRY(see(on[0]));
@@ -854,16 +870,15 @@ static int timeout_in_stopped_member(void)
 static int frozen(int n)
 {
 	char text[32];
-	__u64 busy = 900 * MS, began;	/* freeze_ms is 1000 */
+	__u64 began;
 	struct tally y = { 0, 0, 0, 0 };
 	struct caller *c;
 	static char table[MIB];
 	ssize_t len;
 
 	snprintf(text, sizeof(text), "%016llx freezing", on[n]);
-	c = caller_start(on[n], be_in_libc, &busy, sizeof(busy), NULL, 0);
+	c = caller_start(on[n], be_in_libc, NULL, 0, NULL, 0);
 	TRY(wait_for(on[n], 1, 0));
-	mover.p = on[n];
 	mover_start(on[n]);
 	began = proclet_clock_ns();
 	do {
@@ -881,6 +896,7 @@ static int frozen(int n)
 		tally_add(&y, t.ret);
 	}
 	mover_end();
+	stop_all(on[n]);
 	CHECK_EQ(caller_wait(c), 1);
 	CHECK_GE(y.not, 1);
 	return tally_check(&y, on[n]);
@@ -997,12 +1013,13 @@ static int timeouts_at_any_moment(void)
 	return threads_are_back(threads);
 }
 
-/* Neither answer comes: in bounded time it is perhaps executed. */
+/* Neither answer comes: it is perhaps executed, known by the timeout or the link's loss. */
 static int timeout_over_cut_link(void)
 {
 	const char *cut = "/bin/ip neigh replace 10.77.0.%d lladdr 02:00:00:00:00:fe nud permanent dev eth0 && echo 500 >" PARAMETERS "cancel_ms";
 	const char *mend = "/bin/ip neigh del 10.77.0.%d dev eth0; echo 60000 >" PARAMETERS "cancel_ms";
-	struct call_args args = { 0, hang, 300 * MS };
+	struct call_args args = { 0, hang, SECOND };
+	struct caller *c;
 	char text[256];
 	__u64 began;
 	int ret;
@@ -1011,18 +1028,17 @@ static int timeout_over_cut_link(void)
 	if (proclet_call(helper[1], command, "test -e /sys/class/infiniband/rxe0", 35, NULL, 0))
 		SKIP("no soft-RoCE here");
 	args.p = on[2];
-	/* It knows where that is. */
-	CHECK_EQ(proclet_call(on[2], clock_here, NULL, 0, &began, sizeof(began)), sizeof(began));
+	c = caller_start(on[1], call_from, &args, sizeof(args), NULL, 0);
+	TRY(wait_for(on[2], 1, 0));
 	snprintf(text, sizeof(text), cut, nodes[2]);
 	CHECK_EQ(proclet_call(helper[1], command, text, strlen(text) + 1, NULL, 0), 0);
-	ret = proclet_call(on[1], call_from, &args, sizeof(args), NULL, 0);
+	ret = caller_wait(c);
 	snprintf(text, sizeof(text), mend, nodes[2]);
 	CHECK_EQ(proclet_call(helper[1], command, text, strlen(text) + 1, NULL, 0), 0);
 	CHECK_EQ(ret, 0);
 	TRY(see(on[1]));
 	diag("%lld after %llu ms", seen.result, seen.took / MS);
 	CHECK_EQ(seen.result, -ECONNRESET);
-	CHECK_GE(seen.took, args.timeout);
 	CHECK_GE(args.timeout + SLACK, seen.took);
 	/* The others go on, and in the end this link, too. */
 	began = proclet_clock_ns();
@@ -1059,7 +1075,7 @@ static const struct tap_test tests[] = {
 
 static int root(int argc, char **argv)
 {
-	tap_stop = stop_all;
+	tap_stop = end_all;
 	return tap_run(tests, ARRAY_SIZE(tests), argc, argv);
 }
 
@@ -1080,7 +1096,7 @@ int main(int argc, char **argv)
 {
 	/* All members do the same, on one machine or several. */
 	set_parameter("clock_skew_ms", "0,3600000,60000");
-	set_parameter("probe_ms", "100");
+	set_parameter("probe_ms", "1000");
 	set_parameter("cancel_ms", "60000");
 	return lproc_main("time", root, argc, argv);
 }
