@@ -443,6 +443,8 @@ int native_add(struct lproc *lproc, struct native_wait *w, u32 *seq)
 	if (!lproc->ended) {
 		/* The place is reserved: this allocates nothing. */
 		xa_store(&lproc->natives, w->seq, w, GFP_ATOMIC);
+		if (w->is_event)
+			xa_set_mark(&lproc->natives, w->seq, NATIVE_EVENT);
 		spin_unlock(&lproc->lock);
 		return 0;
 	}
