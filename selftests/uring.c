@@ -1097,7 +1097,8 @@ static int fly(struct io_uring *r, proclet_t *p, int n, int calls, char *out, si
 	for (int i = 0; i < calls; i++)
 		proclet_prep_call(entry(r, i), p[i % n], linger, NULL, 0, out, out_cap);
 	proclet_prep_event(entry(r, 1000), e->seq, e);
-	CHECK_EQ(io_uring_submit(r), calls + 1);
+	/* With SQPOLL it counts again what was not taken before. */
+	CHECK_GE(io_uring_submit(r), calls + 1);
 	for (int i = 0; i < n; i++)
 		TRY(wait_started(p[i], (calls + n - 1 - i) / n));
 	return KSFT_PASS;
