@@ -77,9 +77,12 @@ static inline bool compat_uring_gone(struct io_uring_cmd *cmd)
 
 	if (percpu_ref_is_dying(&req->ctx->refs))
 		return true;
-	/* execve() waits after all other threads of the process have gone. */
+	/*
+	 * execve() waits after all other threads of the process have gone. A stale
+	 * value is good for one more look.
+	 */
 	return READ_ONCE(sig->flags) & SIGNAL_GROUP_EXIT || READ_ONCE(sig->group_exec_task) ||
-	       (data_race(task->in_execve) && READ_ONCE(sig->nr_threads) == 1);
+	       (task->in_execve && READ_ONCE(sig->nr_threads) == 1);
 }
 #else
 static inline void compat_uring_mark_cancelable(struct io_uring_cmd *cmd,

@@ -326,6 +326,8 @@ struct native_wait {
 	s64 result;
 };
 
+#define NATIVE_EVENT	XA_MARK_1	/* XA_MARK_0 is the xarray's own */
+
 /* Where a proclet is that is not here; in lproc.locations by granule. */
 struct location {
 	u64 id;
@@ -391,7 +393,7 @@ struct location {
  * @manager_wq: where the manager waits
  * @park_wq: woken whenever a worker has reported
  * @park_seq: counts that
- * @natives: struct native_wait by seq
+ * @natives: struct native_wait by seq; NATIVE_EVENT: waits for an event
  * @events: what happened last, by number modulo PROCLET_EVENTS
  * @last_event: number of the newest
  * @pulls: payloads that a peer is reading, by number

@@ -554,6 +554,8 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 		xa_store(&lproc->natives, w->seq, w, GFP_ATOMIC);
 		if (uop)
 			waiter_begin(lproc, &w->waiter, uop);
+		if (w->is_event)
+			xa_set_mark(&lproc->natives, w->seq, NATIVE_EVENT);
 		spin_unlock(&lproc->lock);
 		return 0;
 	}

@@ -245,9 +245,7 @@ void event_add(struct lproc *lproc, u32 kind, u32 node, u64 proclet)
 	event->proclet = proclet;
 	event->kind = kind;
 	event->node = node;
-	xa_for_each(&lproc->natives, index, n) {
-		if (!n->is_event)
-			continue;
+	xa_for_each_marked(&lproc->natives, index, n, NATIVE_EVENT) {
 		u = container_of(n, struct uring_wait, native);
 		native_end(lproc, n, event_next(lproc, u->after, &u->event));
 	}

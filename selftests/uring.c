@@ -63,14 +63,14 @@ PROCLET_METHOD(result);
 /* Until it is told to end. */
 static ssize_t linger(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	const struct timespec ms = { 0, 1000000 };
+	const struct timespec pause = { 0, 20000000 };	/* many may be at it */
 	struct object *o = root;
 
 	(void)in;
 	(void)in_len;
 	__atomic_add_fetch(&o->started, 1, __ATOMIC_RELAXED);
 	while (!o->stop)
-		nanosleep(&ms, NULL);
+		nanosleep(&pause, NULL);
 	memset(out, 'x', out_cap);
 	return 77;
 }
@@ -457,7 +457,7 @@ static void *movers_run(void *unused)
 	return NULL;
 }
 
-/* @keep: overwrite arguments as soon as they are submitted. */
+/* The arguments are overwritten as soon as they are submitted. */
 static int pipeline(proclet_t *targets, size_t ntargets, unsigned int total)
 {
 	unsigned int submitted = 0, done = 0, most = 0;
@@ -469,8 +469,8 @@ static int pipeline(proclet_t *targets, size_t ntargets, unsigned int total)
 	for (unsigned int i = 0; i < DEPTH; i++) {
 		struct slot *s = &slots[i];
 
-		/* A few large ones. */
-		s->cap = i % 32 ? 12 << 10 : MIB;
+		/* A few large ones: the guests' network is slow. */
+		s->cap = i % 64 == 0 ? MIB : i % 16 == 1 ? 64 << 10 : 4 << 10;
 		s->in = malloc(2 * s->cap);
 		CHECK(s->in);
 		s->out = s->in + s->cap;
@@ -1097,7 +1097,8 @@ static int fly(struct io_uring *r, proclet_t *p, int n, int calls, char *out, si
 	for (int i = 0; i < calls; i++)
 		proclet_prep_call(entry(r, i), p[i % n], linger, NULL, 0, out, out_cap);
 	proclet_prep_event(entry(r, 1000), e->seq, e);
-	CHECK_EQ(io_uring_submit(r), calls + 1);
+	/* With SQPOLL it counts again what was not taken before. */
+	CHECK_GE(io_uring_submit(r), calls + 1);
 	for (int i = 0; i < n; i++)
 		TRY(wait_started(p[i], (calls + n - 1 - i) / n));
 	return KSFT_PASS;
@@ -1249,7 +1250,7 @@ static bool has_member(const char *name)
 static int ends(const char *how, int expected)
 {
 	const struct timespec ms = { 0, 1000000 };
-	char *argv[] = { "uring", "ends", (char *)how, NULL };
+	const char *argv[] = { "uring", "ends", how, NULL };
 	char number[16], *env[64];
 	int pipes[2], status, n = 0;
 	pid_t pid, done;
@@ -1262,7 +1263,7 @@ static int ends(const char *how, int expected)
 		if (strncmp(*e, "PROCLET_MEMBERS=", 16) && strncmp(*e, "PROCLET_ROOT=", 13))
 			env[n++] = *e;
 	env[n] = NULL;
-	CHECK_EQ(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, argv, env), 0);
+	CHECK_EQ(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, (char **)argv, env), 0);
 	begin();
 	while (!(done = waitpid(pid, &status, WNOHANG))) {
 		if (in_time() != KSFT_PASS) {
@@ -1404,7 +1405,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(call),
 	TAP_TEST(kinds_of_rings),
 	TAP_TEST(operations),
-	TAP_TEST(all_in_flight),
+	{ "all_in_flight", all_in_flight, 600 },
 	{ "pipeline_local", pipeline_local, 600 },
 	{ "pipeline_remote", pipeline_remote, 600 },
 	{ "pipeline_moving", pipeline_moving, 600 },
