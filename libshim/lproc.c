@@ -243,6 +243,7 @@ static int wait_members(unsigned int wait_for)
 /* Returns an error if that is the end. */
 static int lost_member(const struct proclet_manage *m, __u32 root_node, bool survive)
 {
+	struct proclet_dying d = { .size = sizeof(d), .reason = "it has lost the root member" };
 	const char *reason = *m->reason ? m->reason : "it does not say why";
 
 	if (m->node == shim.node) {
@@ -257,6 +258,9 @@ static int lost_member(const struct proclet_manage *m, __u32 root_node, bool sur
 	}
 	shim_error("the %smember on node %u has gone (%s): the logical process ends",
 		   m->node == root_node ? "root " : "", m->node, reason);
+	/* The root may live, only not for us: that we exit must not end it. */
+	if (survive)
+		dev_ioctl(PROCLET_IOC_DYING, &d);
 	return -ECONNRESET;
 }
 

@@ -311,8 +311,9 @@ struct proclet_exit {
  * @reason: what happened, printable ASCII, 0-terminated; the other members'
  *          PROCLET_IOC_MANAGE gets it
  *
- * For the handler of a fatal signal. The member leaves at once: the others need
- * not wait for a core dump to be written. Its memory stays until the process has
+ * For the handler of a fatal signal, and for a process that gives up and whose
+ * exit is not to end the others. The member leaves at once: the others need not
+ * wait for a core dump to be written. Its memory stays until the process has
  * ended, and parts of PROCLET_MMAP_REGION can be mapped over the region now, at
  * their own addresses: those are in the core dump, the rest is not. PROCLET_IOC_EXTENT
  * says where there is something. Can be called again.
