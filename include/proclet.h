@@ -214,6 +214,9 @@ void proclet_unpin(void);
  *
  *   -EPERM   not called in a proclet, or unlocking what is not locked
  *   -EINVAL  the caller would have to wait, and the object is not in its proclet
+ *
+ * The functions with a time wait until proclet_clock_ns() has reached it, and then return
+ * -ETIMEDOUT. What they can have without waiting they take, whatever the time.
  */
 
 /*
@@ -271,12 +274,13 @@ typedef struct {
 
 int proclet_mutex_init(proclet_mutex_t *m);
 int proclet_mutex_lock(proclet_mutex_t *m);
+int proclet_mutex_timedlock(proclet_mutex_t *m, __u64 ns);
 int proclet_mutex_trylock(proclet_mutex_t *m);
 int proclet_mutex_unlock(proclet_mutex_t *m);
 
 /*
  * Condition variable. proclet_cond_wait() unlocks the mutex, waits to be
- * signalled, and locks it again. Like everywhere it may return without a signal:
+ * signalled (or the time), and locks it again, also when it returns -ETIMEDOUT. Like everywhere it may return without a signal:
  * look at the condition again. A signal wakes at least one of those that wait,
  * a broadcast all.
  */
@@ -288,6 +292,7 @@ typedef struct {
 
 int proclet_cond_init(proclet_cond_t *c);
 int proclet_cond_wait(proclet_cond_t *c, proclet_mutex_t *m);
+int proclet_cond_timedwait(proclet_cond_t *c, proclet_mutex_t *m, __u64 ns);
 int proclet_cond_signal(proclet_cond_t *c);
 int proclet_cond_broadcast(proclet_cond_t *c);
 
@@ -305,6 +310,7 @@ typedef struct {
 
 int proclet_sem_init(proclet_sem_t *sem, unsigned int value);
 int proclet_sem_wait(proclet_sem_t *sem);
+int proclet_sem_timedwait(proclet_sem_t *sem, __u64 ns);
 int proclet_sem_trywait(proclet_sem_t *sem);
 int proclet_sem_post(proclet_sem_t *sem);
 int proclet_sem_value(proclet_sem_t *sem);

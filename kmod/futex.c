@@ -150,8 +150,9 @@ int own_op_prepare(struct own_op *own, struct op *op)
 	return 0;
 }
 
-/* @t, which is held and in @p, has asked for it. */
-void own_op_run(struct own_op *own, struct thread *t, struct proclet *p)
+/* @t, which is held and in @p, has asked for it, by @uop. */
+void own_op_run(struct own_op *own, struct thread *t, struct proclet *p,
+		const struct proclet_op *uop)
 {
 	struct op *op = own->op;
 
@@ -170,6 +171,7 @@ void own_op_run(struct own_op *own, struct thread *t, struct proclet *p)
 	} else {
 		t->reply = op;
 		futex_wait(t, own->addr);
+		waiter_begin(p->lproc, &t->waiter, uop);
 		return;
 	}
 	thread_replied(t, op);

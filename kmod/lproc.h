@@ -514,7 +514,8 @@ void futex_wait(struct thread *t, u64 addr);	/* lproc.lock */
 void futex_forget(struct thread *t);		/* lproc.lock */
 bool own_op_code(u32 code);
 int own_op_prepare(struct own_op *own, struct op *op);
-void own_op_run(struct own_op *own, struct thread *t, struct proclet *p);
+void own_op_run(struct own_op *own, struct thread *t, struct proclet *p,
+		const struct proclet_op *uop);
 void own_op_end(struct own_op *own);
 
 /* pull.c: payloads that do not fit into a message */

@@ -57,6 +57,7 @@ void thread_replied(struct thread *t, struct op *op)
 	struct proclet *p = t->item.proclet;
 
 	lockdep_assert_held(&p->lproc->lock);
+	waiter_disarm(p->lproc, &t->waiter);
 	t->reply = op;
 	t->state = THREAD_REPLIED;
 	if (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING)
@@ -84,14 +85,16 @@ int thread_spawn(struct proclet *p, u64 stack, struct op *op)
 	return 0;
 }
 
-/* Can none of the threads that are held go on? Only one of them could wake another. */
+/*
+ * Can none of the threads that are held go on? Only one of them could wake another.
+ */
 bool threads_stuck(struct proclet *p)
 {
 	struct thread *t;
 
 	lockdep_assert_held(&p->lproc->lock);
 	list_for_each_entry(t, &p->threads, entry)
-		if (!t->wait_addr)
+		if (!t->wait_addr || t->waiter.deadline)
 			return false;
 	return true;
 }

@@ -365,7 +365,7 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 		thread_hold(t, p, THREAD_WAITING);
 		lproc->stats.ops++;
 		if (r->own.op)
-			own_op_run(&r->own, t, p);
+			own_op_run(&r->own, t, p, &work->op);
 		break;
 	case PROCLET_DONE_PARKED:
 		thread_hold(t, p, THREAD_PARKED);

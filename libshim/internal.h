@@ -258,9 +258,10 @@ void call_prepare(struct proclet_tcb *tcb, proclet_method_t fn);
 
 /*
  * sync.c: a thread waits at a word of its proclet while that has a value, and
- * wakes others. 0: woken, or the word is another already.
+ * wakes others. 0: woken, or the word is another already. @deadline: by
+ * proclet_clock_ns(), 0: none; -ETIMEDOUT.
  */
-int word_wait(const void *word, __u32 value);
+int word_wait(const void *word, __u32 value, __u64 deadline);
 void word_wake(const void *word, __u32 count);
 
 /* Called on the stack of a thread that a local call enters or leaves. */

@@ -22,13 +22,14 @@ static inline bool in_proclet(void)
 	return likely(tcb_self());
 }
 
-noinline int word_wait(const void *word, __u32 value)
+noinline int word_wait(const void *word, __u32 value, __u64 deadline)
 {
 	struct proclet_wait_args args = { .addr = (__u64)word, .value = value };
 	struct proclet_op op = {
 		.op = PROCLET_OP_WAIT,
 		.in = (__u64)&args,
 		.in_len = sizeof(args),
+		.deadline = deadline,
 	};
 	int ret = shim_op(&op);
 
@@ -46,6 +47,12 @@ noinline void word_wake(const void *word, __u32 count)
 
 	/* An error means that the memory has been given back meanwhile. */
 	shim_op(&op);
+}
+
+/* The program may give any time; 0 is none for the kernel. */
+static inline __u64 deadline_of(__u64 ns)
+{
+	return ns ? ns : 1;
 }
 
 /* Two numbers in one word; threads wait at the low one. */
@@ -97,12 +104,12 @@ static inline bool mutex_take(proclet_mutex_t *m)
 }
 
 /* Others may wait, too, whom only the next to unlock will wake. */
-static noinline int mutex_wait(proclet_mutex_t *m)
+static noinline int mutex_wait(proclet_mutex_t *m, __u64 deadline)
 {
 	int err;
 
 	while (__atomic_exchange_n(&m->state, WANTED, __ATOMIC_ACQUIRE) != FREE) {
-		err = word_wait(&m->state, WANTED);
+		err = word_wait(&m->state, WANTED, deadline);
 		if (err)
 			return err;
 	}
@@ -111,12 +118,19 @@ static noinline int mutex_wait(proclet_mutex_t *m)
 
 static inline int mutex_lock(proclet_mutex_t *m)
 {
-	return mutex_take(m) ? 0 : mutex_wait(m);
+	return mutex_take(m) ? 0 : mutex_wait(m, 0);
 }
 
 PUBLIC int proclet_mutex_lock(proclet_mutex_t *m)
 {
 	return in_proclet() ? mutex_lock(m) : -EPERM;
+}
+
+PUBLIC int proclet_mutex_timedlock(proclet_mutex_t *m, __u64 ns)
+{
+	if (!in_proclet())
+		return -EPERM;
+	return mutex_take(m) ? 0 : mutex_wait(m, deadline_of(ns));
 }
 
 PUBLIC int proclet_mutex_trylock(proclet_mutex_t *m)
@@ -163,13 +177,11 @@ static void cond_leave(proclet_cond_t *c, __u32 seq)
 		;
 }
 
-PUBLIC int proclet_cond_wait(proclet_cond_t *c, proclet_mutex_t *m)
+static int cond_wait(proclet_cond_t *c, proclet_mutex_t *m, __u64 deadline)
 {
 	int err, ret;
 	__u32 seq;
 
-	if (!in_proclet())
-		return -EPERM;
 	/* A signal from now on makes the word another one. */
 	seq = low(__atomic_fetch_add(&c->state, pair(0, 1), __ATOMIC_SEQ_CST));
 	err = mutex_unlock(m);
@@ -177,11 +189,21 @@ PUBLIC int proclet_cond_wait(proclet_cond_t *c, proclet_mutex_t *m)
 		cond_leave(c, seq);
 		return err;
 	}
-	ret = word_wait(&c->state, seq);
+	ret = word_wait(&c->state, seq, deadline);
 	if (ret)
 		cond_leave(c, seq);
 	err = mutex_lock(m);
 	return err ? err : ret;
+}
+
+PUBLIC int proclet_cond_wait(proclet_cond_t *c, proclet_mutex_t *m)
+{
+	return in_proclet() ? cond_wait(c, m, 0) : -EPERM;
+}
+
+PUBLIC int proclet_cond_timedwait(proclet_cond_t *c, proclet_mutex_t *m, __u64 ns)
+{
+	return in_proclet() ? cond_wait(c, m, deadline_of(ns)) : -EPERM;
 }
 
 PUBLIC int proclet_cond_signal(proclet_cond_t *c)
@@ -236,7 +258,7 @@ static bool sem_take(proclet_sem_t *sem)
 	return false;
 }
 
-static noinline int sem_wait(proclet_sem_t *sem)
+static noinline int sem_wait(proclet_sem_t *sem, __u64 deadline)
 {
 	__u64 s;
 	int err;
@@ -246,7 +268,7 @@ static noinline int sem_wait(proclet_sem_t *sem)
 		while (low(s))
 			if (replace(&sem->state, &s, s - pair(1, 1)))
 				return 0;
-		err = word_wait(&sem->state, 0);
+		err = word_wait(&sem->state, 0, deadline);
 		if (err) {
 			__atomic_fetch_sub(&sem->state, pair(0, 1), __ATOMIC_SEQ_CST);
 			return err;
@@ -273,7 +295,14 @@ PUBLIC int proclet_sem_wait(proclet_sem_t *sem)
 {
 	if (!in_proclet())
 		return -EPERM;
-	return sem_take(sem) ? 0 : sem_wait(sem);
+	return sem_take(sem) ? 0 : sem_wait(sem, 0);
+}
+
+PUBLIC int proclet_sem_timedwait(proclet_sem_t *sem, __u64 ns)
+{
+	if (!in_proclet())
+		return -EPERM;
+	return sem_take(sem) ? 0 : sem_wait(sem, deadline_of(ns));
 }
 
 PUBLIC int proclet_sem_trywait(proclet_sem_t *sem)
@@ -335,7 +364,7 @@ static int rw_lock(proclet_rwlock_t *rw, bool writer, bool try)
 		if (rw_count(s, RW_READER) == RW_MAX || rw_count(s, wait) == RW_MAX)
 			return -EAGAIN;
 	} while (!replace(&rw->state, &s, s + (busy ? wait : take)));
-	return busy ? sem_wait(writer ? &rw->writers : &rw->readers) : 0;
+	return busy ? sem_wait(writer ? &rw->writers : &rw->readers, 0) : 0;
 }
 
 PUBLIC int proclet_rwlock_rdlock(proclet_rwlock_t *rw)
@@ -432,7 +461,7 @@ static noinline int once_run(proclet_once_t *once, void (*fn)(void *arg), void *
 		    !__atomic_compare_exchange_n(&once->state, &s, AWAITED, false,
 						 __ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE))
 			continue;
-		err = word_wait(&once->state, AWAITED);
+		err = word_wait(&once->state, AWAITED, 0);
 		if (err)
 			return err;
 		s = __atomic_load_n(&once->state, __ATOMIC_ACQUIRE);
@@ -484,7 +513,7 @@ PUBLIC int proclet_barrier_wait(proclet_barrier_t *b)
 		return PROCLET_BARRIER_SERIAL;
 	}
 	do {
-		err = word_wait(&b->state, round);
+		err = word_wait(&b->state, round, 0);
 		if (err)
 			return err;
 	} while (low(load(&b->state)) == round);

@@ -135,7 +135,7 @@ PUBLIC int proclet_thread_join(proclet_thread_t t, void **ret)
 	if (err)
 		return err;
 	while (!((state = __atomic_load_n(&t->state, __ATOMIC_ACQUIRE)) & ENDED)) {
-		err = word_wait(&t->state, state);
+		err = word_wait(&t->state, state, 0);
 		if (err) {
 			__atomic_fetch_and(&t->state, ~JOINED, __ATOMIC_RELAXED);
 			return err;

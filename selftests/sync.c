@@ -10,12 +10,12 @@
 
 enum lock {
 	MUTEX, TRYLOCK, SEM, TRYSEM, RWLOCK, TRYRWLOCK, COND_SIGNAL, COND_BROADCAST, BUFFER,
-	KINDS
+	TIMED_MUTEX, TIMED_SEM, TIMED_COND, KINDS
 };
 
 static const char *const kind_names[KINDS] = {
 	"mutex", "trylock", "semaphore", "trywait", "rwlock", "tryrwlock", "cond signal",
-	"cond broadcast", "buffer",
+	"cond broadcast", "buffer", "timed mutex", "timed semaphore", "timed cond",
 };
 
 /**
@@ -99,6 +99,37 @@ static long step_cond_signal(struct shared *s)
 	while (s->busy)
 		if (proclet_cond_wait(&s->cond, &s->mutex))
 			return -EIO;
+	s->busy = 1;
+	proclet_mutex_unlock(&s->mutex);
+	alone(s);
+	proclet_mutex_lock(&s->mutex);
+	s->busy = 0;
+	proclet_mutex_unlock(&s->mutex);
+	proclet_cond_signal(&s->cond);
+	return 1;
+}
+
+/* Sometimes too short, sometimes long enough. */
+static __u64 soon(__u64 i)
+{
+	return proclet_clock_ns() + i % 7 * 500000;
+}
+
+/* As above, but one who waits in vain goes away. */
+static long step_timed_cond(struct shared *s, __u64 i)
+{
+	__u64 until = soon(i);
+	int ret = 0;
+
+	proclet_mutex_lock(&s->mutex);
+	while (s->busy && !ret)
+		ret = proclet_cond_timedwait(&s->cond, &s->mutex, until);
+	if (ret == -ETIMEDOUT && proclet_clock_ns() < until)
+		ADD(s->wrong, 1);
+	if (s->busy) {
+		proclet_mutex_unlock(&s->mutex);
+		return ret == -ETIMEDOUT ? 0 : -EIO;
+	}
 	s->busy = 1;
 	proclet_mutex_unlock(&s->mutex);
 	alone(s);
@@ -225,6 +256,18 @@ have_rwlock:
 		return step_cond_broadcast(s);
 	case BUFFER:
 		return step_buffer(s);
+	case TIMED_MUTEX:
+		ret = proclet_mutex_timedlock(&s->mutex, soon(i));
+		if (ret == -ETIMEDOUT)
+			return 0;
+		goto have_mutex;
+	case TIMED_SEM:
+		ret = proclet_sem_timedwait(&s->sem, soon(i));
+		if (ret == -ETIMEDOUT)
+			return 0;
+		goto have_sem;
+	case TIMED_COND:
+		return step_timed_cond(s, i);
 	default:
 		return -EINVAL;
 	}
@@ -614,6 +657,56 @@ static ssize_t misuse(void *root, const void *in, size_t in_len, void *out, size
 }
 PROCLET_METHOD(misuse);
 
+/* ---- time ---- */
+
+/* Waits for nothing, each time until it is too late; returns the line of an error. */
+static ssize_t too_late(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+	__u64 until;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	EXPECT(proclet_mutex_lock(&s->mutex), 0);
+	for (int i = 0; i < 20; i++) {
+		until = i % 5 ? proclet_clock_ns() + i * 1000000 : (__u64)i;
+		EXPECT(proclet_mutex_timedlock(&s->mutex, until), -ETIMEDOUT);
+		EXPECT(proclet_clock_ns() < until, 0);
+		EXPECT(proclet_sem_timedwait(&s->sem, until + 100), -ETIMEDOUT);
+		EXPECT(proclet_clock_ns() < until + 100, 0);
+		until = i % 5 ? proclet_clock_ns() + i * 1000000 : (__u64)i;
+		EXPECT(proclet_cond_timedwait(&s->cond, &s->mutex, until), -ETIMEDOUT);
+		EXPECT(proclet_clock_ns() < until, 0);
+		EXPECT(proclet_mutex_trylock(&s->mutex), -EBUSY);
+	}
+	EXPECT(proclet_mutex_unlock(&s->mutex), 0);
+	/* What is free is taken, and nothing is left behind. */
+	EXPECT(proclet_mutex_timedlock(&s->mutex, 0), 0);
+	EXPECT(proclet_mutex_unlock(&s->mutex), 0);
+	EXPECT(proclet_sem_post(&s->sem), 0);
+	EXPECT(proclet_sem_timedwait(&s->sem, 0), 0);
+	EXPECT(s->sem.state, 0);
+	EXPECT(s->cond.state >> 32, 0);
+	return 0;
+}
+PROCLET_METHOD(too_late);
+
+/* Nobody posts, but it ends. */
+static ssize_t in_vain(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct shared *s = root;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	ADD(s->next, 1);
+	return proclet_sem_timedwait(&s->sem, proclet_clock_ns() + 1000000000);
+}
+PROCLET_METHOD(in_vain);
+
 /* ---- waiting ---- */
 
 static void *take_one(void *arg)
@@ -769,6 +862,58 @@ static int cond_broadcast(void)
 static int buffer(void)
 {
 	return contended(BUFFER);
+}
+
+static int timed_mutex(void)
+{
+	return contended(TIMED_MUTEX);
+}
+
+static int timed_semaphore(void)
+{
+	return contended(TIMED_SEM);
+}
+
+static int timed_cond(void)
+{
+	return contended(TIMED_COND);
+}
+
+static int time_is_up(void)
+{
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(setup(&p, nodes[i], 0));
+		CHECK_EQ(proclet_call(p, too_late, NULL, 0, NULL, 0), 0);
+	}
+	TRY(setup(&p, nodes[1], 0));
+	TRY(moving_start(p));
+	CHECK_EQ(proclet_call(p, too_late, NULL, 0, NULL, 0), 0);
+	TRY(moving_stop());
+	CHECK_GE(moving.moves, 1);
+	return KSFT_PASS;
+}
+
+/* A thread whose time will come holds its proclet. */
+static int destroyed_while_waiting(void)
+{
+	struct caller *c;
+	proclet_t p;
+
+	TRY(tap_nodes(2));
+	for (int i = 0; i < 2; i++) {
+		TRY(setup(&p, nodes[i], 0));
+		c = caller_start(p, in_vain, NULL, 0, NULL, 0);
+		do {
+			TRY(peek(p, &seen));
+		} while (!seen.next);
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 0), 0);
+		CHECK_EQ(proclet_destroy(p), 0);
+		CHECK_EQ(caller_wait(c), -ETIMEDOUT);
+	}
+	return KSFT_PASS;
 }
 
 /* A wake-up that is lost would end it. */
@@ -999,6 +1144,11 @@ static const struct tap_test tests[] = {
 	LONG_TEST(cond_signal),
 	LONG_TEST(cond_broadcast),
 	LONG_TEST(buffer),
+	LONG_TEST(time_is_up),
+	LONG_TEST(timed_mutex),
+	LONG_TEST(timed_semaphore),
+	LONG_TEST(timed_cond),
+	LONG_TEST(destroyed_while_waiting),
 	LONG_TEST(barrier),
 	LONG_TEST(once),
 };

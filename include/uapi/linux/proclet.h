@@ -318,7 +318,7 @@ enum proclet_op_code {
 	 * wakes the caller, if the word has the value; else -EAGAIN. A word must be
 	 * in the proclet's reserved heap or in a segment of one of its threads,
 	 * and be aligned; else -EINVAL. Looking and beginning to wait are one
-	 * step. The wait goes on when the proclet moves.
+	 * step. The wait goes on when the proclet moves. -ETIMEDOUT: @deadline.
 	 */
 	PROCLET_OP_WAIT		= 7,
 	/*
