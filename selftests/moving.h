@@ -5,6 +5,9 @@
 
 #include "tap.h"
 
+/* A slow machine, with a kernel that checks everything, must manage it. */
+#define LONG_TEST(fn) { #fn, fn, 600 }
+
 #define MOVES (env_number("PROCLET_TEST_MOVES", 1000) / 20)
 
 struct moving {

@@ -675,19 +675,19 @@ static int many_generations(void)
 }
 
 static const struct tap_test tests[] = {
-	TAP_TEST(create_and_join),
-	TAP_TEST(join_after_the_end),
-	TAP_TEST(join_before_the_end),
-	TAP_TEST(outlive_their_creator),
-	TAP_TEST(errors_of_joining),
-	TAP_TEST(thread_exit),
-	TAP_TEST(call_and_move),
-	TAP_TEST(running_threads_move),
-	TAP_TEST(threads_create_threads),
-	TAP_TEST(create_and_join_moving),
-	TAP_TEST(many_generations),
-	TAP_TEST(destroy_waits_for_threads),
-	TAP_TEST(destroy_ends_those_who_wait),
+	LONG_TEST(create_and_join),
+	LONG_TEST(join_after_the_end),
+	LONG_TEST(join_before_the_end),
+	LONG_TEST(outlive_their_creator),
+	LONG_TEST(errors_of_joining),
+	LONG_TEST(thread_exit),
+	LONG_TEST(call_and_move),
+	LONG_TEST(running_threads_move),
+	LONG_TEST(threads_create_threads),
+	LONG_TEST(create_and_join_moving),
+	LONG_TEST(many_generations),
+	LONG_TEST(destroy_waits_for_threads),
+	LONG_TEST(destroy_ends_those_who_wait),
 };
 
 static void end_threads(proclet_t p)
