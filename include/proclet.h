@@ -431,9 +431,9 @@ int proclet_mutex_unlock(proclet_mutex_t *m);
 
 /*
  * Condition variable. proclet_cond_wait() unlocks the mutex, waits to be
- * signalled (or the time), and locks it again, also when it returns -ETIMEDOUT. Like everywhere it may return without a signal:
- * look at the condition again. A signal wakes at least one of those that wait,
- * a broadcast all.
+ * signalled (or the time), and locks it again, also when it returns -ETIMEDOUT. It
+ * may return without a signal: look at the condition again. A signal wakes at least
+ * one of those that wait, a broadcast all.
  */
 typedef struct {
 	__u64 state;

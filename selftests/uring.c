@@ -1250,7 +1250,7 @@ static bool has_member(const char *name)
 static int ends(const char *how, int expected)
 {
 	const struct timespec ms = { 0, 1000000 };
-	const char *argv[] = { "uring", "ends", how, NULL };
+	const char *const argv[] = { "uring", "ends", how, NULL };
 	char number[16], *env[64];
 	int pipes[2], status, n = 0;
 	pid_t pid, done;
