@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define SUPERVISE_BOUND 10	/* seconds in which who was killed is gone */
+#define SUPERVISE_BOUND 30	/* seconds in which who was killed is gone */
 
 static inline bool ends(pid_t pid, int seconds)
 {
