@@ -1098,5 +1098,6 @@ int main(int argc, char **argv)
 	set_parameter("clock_skew_ms", "0,3600000,60000");
 	set_parameter("probe_ms", "1000");
 	set_parameter("cancel_ms", "60000");
+	lproc_set_flags(LPROC_SURVIVE);	/* a link is cut */
 	return lproc_main("time", root, argc, argv);
 }

@@ -1440,5 +1440,6 @@ int main(int argc, char **argv)
 			return 0;
 		return lproc_main("ends", end_root, argc, argv) & 0xff;
 	}
+	lproc_set_flags(LPROC_SURVIVE);	/* a member is killed */
 	return lproc_main("uring", root, argc, argv) & 0xff;
 }
