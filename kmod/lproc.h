@@ -40,6 +40,7 @@ struct vm_area_struct;
  * @size: bytes of address space
  * @limit: bytes that may be touched; multiple of PAGE_SIZE
  * @gone: not accessible: being moved or freed
+ * @left: a thread's: it has been committed to another node
  * @sem: faults hold it for reading; who changes @limit, @gone or takes pages
  *       away, for writing
  * @pages: struct page by index
@@ -53,6 +54,7 @@ struct segment {
 	u64 size;
 	u64 limit;
 	bool gone;
+	bool left;
 	struct rw_semaphore sem;
 	struct xarray pages;
 	atomic_long_t npages;

@@ -554,8 +554,10 @@ static void mig_undo(struct migration *m)
 	    p->state != PROCLET_INDOUBT)
 		return;		/* it was never stopped */
 	segment_show(p->heap);
-	list_for_each_entry(t, &p->threads, entry)
+	list_for_each_entry(t, &p->threads, entry) {
+		WRITE_ONCE(t->seg->left, false);
 		segment_show(t->seg);
+	}
 	spin_lock(&lproc->lock);
 	proclet_set_state(p, PROCLET_PRESENT);
 	list_for_each_entry(t, &p->threads, entry) {
@@ -679,6 +681,7 @@ static int mig_run(struct migration *m)
 {
 	struct proclet_move *move = &m->move;
 	ktime_t start, t = ktime_get();
+	struct thread *thread;
 	int err;
 
 	err = mig_prepare(m);
@@ -704,6 +707,8 @@ static int mig_run(struct migration *m)
 	mig_trace(m, PULL, move->pull_ns, err);
 	if (err)
 		return err;
+	list_for_each_entry(thread, &m->p->threads, entry)
+		WRITE_ONCE(thread->seg->left, true);
 	mig_send(m, WIRE_COMMIT, 0);
 	/* The point of no return. */
 	wait_event(m->wait, READ_ONCE(m->events) & (EV_ACTIVE | EV_LOST | EV_END));

@@ -121,12 +121,46 @@ struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limi
 	return seg;
 }
 
-/* From now on faults find it. */
+/* Out of the tree, unless another has taken its place there. */
+static void segment_withdraw(struct segment *seg)
+{
+	MA_STATE(mas, &seg->lproc->segments, seg->start >> PAGE_SHIFT,
+		 seg->start >> PAGE_SHIFT);
+
+	mas_lock(&mas);
+	if (mas_walk(&mas) == seg)
+		mas_erase(&mas);
+	mas_unlock(&mas);
+}
+
+/*
+ * From now on faults find it. A thread that has left us may have ended elsewhere,
+ * and its addresses be another's, before we are done with forgetting it.
+ */
 int segment_publish(struct segment *seg)
 {
-	return mtree_insert_range(&seg->lproc->segments, seg->start >> PAGE_SHIFT,
-				  (seg->start + seg->size - 1) >> PAGE_SHIFT, seg,
-				  GFP_KERNEL_ACCOUNT);
+	struct segment *old;
+	int err;
+
+	for (;;) {
+		err = mtree_insert_range(&seg->lproc->segments, seg->start >> PAGE_SHIFT,
+					 (seg->start + seg->size - 1) >> PAGE_SHIFT, seg,
+					 GFP_KERNEL_ACCOUNT);
+		if (err != -EEXIST)
+			return err;
+		if (!seg->thread)
+			return -EBUSY;
+		old = segment_get(seg->lproc, seg->start);
+		if (!old)
+			continue;
+		if (READ_ONCE(old->left))
+			segment_withdraw(old);
+		else
+			err = -EBUSY;
+		segment_put(old);
+		if (err == -EBUSY)
+			return err;
+	}
 }
 
 struct segment *segment_get(struct lproc *lproc, u64 addr)
@@ -217,7 +251,7 @@ void segment_remove(struct segment *seg)
 	segment_unmap(seg, 0, seg->size);
 	erase_pages(seg, 0, seg->size);
 	up_write(&seg->sem);
-	mtree_erase(&seg->lproc->segments, seg->start >> PAGE_SHIFT);
+	segment_withdraw(seg);
 	segment_put(seg);
 }
 
