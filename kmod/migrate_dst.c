@@ -117,13 +117,13 @@ static void in_drop(struct incoming *in, int err)
 	if (in->was_ready)
 		xa_store(&lproc->dropped, in->mig, xa_mk_value(in->peer->id),
 			 GFP_KERNEL | __GFP_NOFAIL);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del(&in->entry);
 	if (p) {
 		p->in = NULL;
 		proclet_set_state(p, PROCLET_ABSENT);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (p)
 		proclet_discard(p);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
@@ -137,14 +137,14 @@ static bool in_step_done(struct incoming *in, bool ready)
 {
 	bool aborted;
 
-	spin_lock(&in->lproc->lock);
+	spin_lock_bh(&in->lproc->lock);
 	aborted = in->aborted || in->lproc->dying;
 	in->ready = ready && !aborted;
 	in->was_ready = in->ready;
 	/* Who drops it stays busy: nobody else does it again. */
 	if (!aborted)
 		in->busy = false;
-	spin_unlock(&in->lproc->lock);
+	spin_unlock_bh(&in->lproc->lock);
 	if (aborted)
 		in_drop(in, -ECANCELED);
 	return !aborted;
@@ -189,10 +189,10 @@ static void in_prepare(struct work_struct *work)
 	p->flags = in->flags;
 	p->epoch = in->epoch;
 	p->heap->gone = true;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_INCOMING);
 	p->in = in;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (segment_publish(p->heap))
 		err = err ? err : -EBUSY;
 	if (!err)
@@ -210,9 +210,9 @@ static bool may_come(struct lproc *lproc, struct incoming *in)
 
 	if (PROCLET_ID_HOME(in->id) != lproc->node->id)
 		return true;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	location_get(lproc, in->id, &known);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return known;
 }
 
@@ -245,10 +245,10 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 	/* The source may count from the beginning again. */
 	xa_erase(&lproc->dropped, in->mig);
 	atomic_inc(&lproc->moves);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_add_tail(&in->entry, &lproc->incoming);
 	member = lproc->members & node_bit(peer->id);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (!member || !may_come(lproc, in)) {
 		in_drop(in, -EHOSTUNREACH);
 		return;
@@ -489,7 +489,7 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		if (descs)
 			memcpy(descs, w + 1, n * sizeof(*descs));
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
 	if (in && (in->busy || in->blob || in->aborted))
 		in = NULL;	/* offered twice, or not accepted yet */
@@ -501,7 +501,7 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		in->blob_ndescs = n;
 		in->refs = le32_to_cpu(w->refs);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (!in) {
 		kvfree(blob);
 		kvfree(descs);
@@ -544,7 +544,7 @@ static void in_commit(struct incoming *in)
 	callers = kvcalloc(n, sizeof(*callers), GFP_KERNEL | __GFP_NOFAIL);
 	list_sort(NULL, &in->threads, by_wait_no);
 	n = 0;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del(&in->entry);
 	p->in = NULL;
 	p->refs = in->refs;
@@ -565,7 +565,7 @@ static void in_commit(struct incoming *in)
 	list_splice_init(&p->inbox, &inbox);
 	lproc->stats.moved_in++;
 	event_add(lproc, PROCLET_EVENT_MOVED_IN, in->peer->id, in->id);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	ns = ktime_to_ns(ktime_sub(ktime_get(), start));
 	in_answer(in, WIRE_ACTIVE, 0, ns);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
@@ -593,9 +593,9 @@ static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_m
 	 * What we have not dropped ourselves did run here. What is still incoming
 	 * will not: a COMMIT would have come before this.
 	 */
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	off = in_find(lproc, peer, id, mig);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id)) {
 		xa_erase(&lproc->dropped, mig);
 		off = true;
@@ -623,7 +623,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		in_query(lproc, peer, w);
 		return;
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
 	if (in && type == WIRE_ABORT) {
 		in = in_abort(in);
@@ -633,7 +633,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		in->ready = false;
 		in->busy = true;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (in && type == WIRE_ABORT)
 		in_drop(in, (s32)le32_to_cpu(w->status) < 0 ?
 			(s32)le32_to_cpu(w->status) : -ECANCELED);
@@ -648,7 +648,7 @@ void migrate_dst_lost(struct lproc *lproc, u32 node)
 
 	do {
 		in = NULL;
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		list_for_each_entry(pos, &lproc->incoming, entry) {
 			if (pos->aborted || (node && pos->peer->id != node))
 				continue;
@@ -656,7 +656,7 @@ void migrate_dst_lost(struct lproc *lproc, u32 node)
 			if (in)
 				break;
 		}
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (in)
 			in_drop(in, -EHOSTUNREACH);
 	} while (in);

@@ -103,7 +103,7 @@ void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
 	bool known = false;
 	struct proclet *p;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	p = proclet_here(lproc, le64_to_cpu(w->proclet));
 	if (p && p->mig && p->mig->peer->id == peer->id &&
 	    p->mig->id == le64_to_cpu(w->mig)) {
@@ -112,7 +112,7 @@ void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
 			p->mig->move.resume_ns = le64_to_cpu(w->ns);
 		mig_event(p->mig, events[type], (s32)le32_to_cpu(w->status));
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	/* It was given up before the answer came: let go of it. */
 	if (!known && (type == WIRE_ACCEPT || type == WIRE_READY))
 		migrate_send(peer, WIRE_ABORT, lproc->key, le64_to_cpu(w->proclet),
@@ -125,11 +125,11 @@ void migrate_src_lost(struct lproc *lproc, u32 node)
 	unsigned long index;
 	struct proclet *p;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->proclets, index, p)
 		if (p->mig && (!node || p->mig->peer->id == node))
 			mig_event(p->mig, node ? EV_LOST : EV_END, 0);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 void migrate_src_dying(struct proclet *p)
@@ -152,11 +152,11 @@ static void peer_event(struct lproc *lproc, struct peer *peer, u32 event)
 	unsigned long index;
 	struct proclet *p;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->proclets, index, p)
 		if (p->mig && p->mig->peer->id == peer->id)
 			mig_event(p->mig, event, 0);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 void migrate_peer_down(struct lproc *lproc, struct peer *peer)
@@ -242,12 +242,12 @@ static int mig_prepare(struct migration *m)
 		return -ENOMEM;
 	/* It may be shrinking: not more pages than fit. */
 	npages = min_t(u64, atomic_long_read(&p->heap->npages), brk >> PAGE_SHIFT);
-	spin_lock(&p->lproc->lock);
+	spin_lock_bh(&p->lproc->lock);
 	list_for_each_entry(t, &p->threads, entry) {
 		nthreads++;
 		npages += atomic_long_read(&t->seg->npages);
 	}
-	spin_unlock(&p->lproc->lock);
+	spin_unlock_bh(&p->lproc->lock);
 	w->proclet = cpu_to_le64(p->id);
 	w->mig = cpu_to_le64(m->id);
 	w->epoch = cpu_to_le64(p->epoch + 1);
@@ -296,14 +296,14 @@ static int mig_freeze(struct migration *m)
 	struct thread *t;
 	int err;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (p->state != PROCLET_PRESENT) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return -ESTALE;
 	}
 	proclet_set_state(p, PROCLET_FREEZING);
 	unqueue_items(p);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 
 	err = worker_freeze(p, ktime_add_ms(ktime_get(), READ_ONCE(freeze_ms)),
 			    &m->move.parked);
@@ -321,7 +321,7 @@ static int mig_freeze(struct migration *m)
 		if (pages_pinned(t->seg))
 			return -EBUSY;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (lproc->dying)
 		err = -ESHUTDOWN;
 	else
@@ -342,7 +342,7 @@ static int mig_freeze(struct migration *m)
 		list_add_tail(&t->reply->entry, &p->inbox);
 		t->reply = NULL;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return err;
 }
 
@@ -447,9 +447,9 @@ static int mig_offer_build(struct migration *m)
 	int err;
 
 	/* In order: the destination can see that none comes twice. */
-	spin_lock(&p->lproc->lock);
+	spin_lock_bh(&p->lproc->lock);
 	list_sort(NULL, &p->threads, by_address);
-	spin_unlock(&p->lproc->lock);
+	spin_unlock_bh(&p->lproc->lock);
 	nextents = list_pages(m, p->heap, NULL);
 	list_for_each_entry(t, &p->threads, entry)
 		nextents += list_pages(m, t->seg, NULL);
@@ -558,7 +558,7 @@ static void mig_undo(struct migration *m)
 		WRITE_ONCE(t->seg->left, false);
 		segment_show(t->seg);
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_PRESENT);
 	list_for_each_entry(t, &p->threads, entry) {
 		if (t->state == THREAD_WAITING)
@@ -567,7 +567,7 @@ static void mig_undo(struct migration *m)
 			ready_add(lproc, &t->item);
 	}
 	list_splice_init(&p->inbox, &inbox);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	op_flush(lproc, &inbox);
 }
 
@@ -584,18 +584,18 @@ static void mig_forget(struct migration *m, u32 to)
 	/* First, so that what waits for it here finds the way. */
 	if (to && !READ_ONCE(p->ended))
 		location_set(lproc, id, epoch, to, lproc->node->id);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_splice_init(&p->threads, &threads);
 	list_for_each_entry(t, &threads, entry)
 		futex_forget(t);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	list_for_each_entry_safe(t, tmp, &threads, entry) {
 		list_del_init(&t->entry);
 		if (t->reply)
 			op_free(t->reply);
 		segment_remove(t->seg);
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_ABSENT);
 	p->mig = NULL;
 	if (to) {
@@ -604,7 +604,7 @@ static void mig_forget(struct migration *m, u32 to)
 		lproc->stats.bytes_out += m->move.bytes;
 	}
 	ended = !to || p->ended;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (ended)
 		location_erase(lproc, id);
 	proclet_discard(p);
@@ -626,14 +626,14 @@ static int mig_in_doubt(struct migration *m)
 	LIST_HEAD(requests);
 	u32 events;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_INDOUBT);
 	m->events &= ~(EV_LOST | EV_STATUS);
 	memset(&m->token, 0, sizeof(m->token));
 	list_for_each_entry_safe(op, tmp, &p->inbox, entry)
 		if (!op->is_reply)
 			list_move_tail(&op->entry, &requests);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	pr_warn("proclet: node %u: proclet %llx: node %u was lost while it took it over; in doubt until it is back\n",
 		lproc->node->id, p->id, m->peer->id);
 	op_flush(lproc, &requests);
@@ -647,10 +647,10 @@ static int mig_in_doubt(struct migration *m)
 	for (;;) {
 		wait_event(m->wait, READ_ONCE(m->events) &
 			   (EV_UP | EV_STATUS | EV_ACTIVE | EV_END));
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		events = m->events;
 		m->events &= ~(EV_UP | EV_LOST);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (events & EV_END)
 			return -ESHUTDOWN;
 		if (events & EV_ACTIVE)
@@ -763,12 +763,12 @@ static void migrate_fn(struct work_struct *work)
 	} else {
 		if (err != -ESHUTDOWN)
 			mig_undo(m);
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		p->mig = NULL;
 		lproc->stats.aborted++;
 		/* Destroyed meanwhile: we kept it from being freed. */
 		empty = err != -ESHUTDOWN && worker_check_dying(p);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (empty)
 			proclet_free(p);
 	}
@@ -806,7 +806,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to)
 		return -EHOSTUNREACH;
 	}
 	m->incarnation = m->peer->incarnation;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (lproc->dying)
 		err = -ESHUTDOWN;
 	else if (p->flags & PROCLET_CREATE_PINNED || p->mig)
@@ -819,7 +819,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to)
 		p->mig = m;
 		atomic_inc(&lproc->moves);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (err) {
 		peer_put(m->peer);
 		kfree(m);

@@ -141,16 +141,16 @@ static void op_send(struct op *op, u32 node)
 		op->hops++;
 	if (op->hops >= WIRE_HOPS_MAX || node > PROCLET_MAX_NODES)
 		goto fail;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (!(lproc->members & node_bit(node))) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		goto fail;
 	}
 	if (op->hops)
 		lproc->stats.forwarded++;
 	else if (!op->is_reply && op->code == PROCLET_OP_CALL)
 		lproc->stats.calls_remote++;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 
 	peer = peer_get(lproc->node, node);
 	if (!peer)
@@ -183,12 +183,12 @@ static void op_stats(struct op *op)
 	unsigned long index;
 	struct worker *w;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	stats = lproc->stats;
 	stats.workers = lproc->nworkers;
 	xa_for_each(&lproc->workers, index, w)
 		stats.calls_local += READ_ONCE(w->shared->calls_local);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	op_reply(op, 0, &stats, sizeof(stats));
 }
 
@@ -237,14 +237,14 @@ static void native_reply(struct op *op)
 	struct lproc *lproc = op->lproc;
 	struct native_wait *w;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	w = xa_load(&lproc->natives, op->token.seq);
 	if (w && !w->is_event) {
 		w->reply = op;
 		native_end(lproc, w, op->result);
 		op = NULL;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (op)
 		op_free(op);
 }
@@ -278,13 +278,13 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 	if (op->is_reply) {
 		bool taken = thread_reply(p, op);
 
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (!taken)
 			op_free(op);
 		return;
 	}
 	if (p->state == PROCLET_DYING) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_reply(op, -ESTALE, NULL, 0);
 		return;
 	}
@@ -295,18 +295,18 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 		if (op->token.node == lproc->node->id)
 			lproc->stats.calls_kernel++;
 		ready_add(lproc, &op->item);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return;
 	case PROCLET_OP_GET:
 		full = p->refs == PROCLET_REFS_MAX;
 		if (!full)
 			p->refs++;
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_reply(op, full ? -EOVERFLOW : 0, NULL, 0);
 		return;
 	case PROCLET_OP_PUT:
 		if (--p->refs) {
-			spin_unlock(&lproc->lock);
+			spin_unlock_bh(&lproc->lock);
 			op_reply(op, 0, NULL, 0);
 			return;
 		}
@@ -315,17 +315,17 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 		proclet_set_state(p, PROCLET_DYING);
 		migrate_src_dying(p);
 		worker_drain(p, op);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return;
 	case PROCLET_OP_READ:
 	case PROCLET_OP_WRITE:
 		refcount_inc(&p->ref);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		memory_op(op, p);
 		return;
 	default:	/* PROCLET_OP_MIGRATE, as op_check() and wire_check() know */
 		refcount_inc(&p->ref);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		migrate_request(op, p);
 	}
 }
@@ -359,9 +359,9 @@ void op_route(struct op *op)
 	}
 	id = op->is_reply ? op->token.proclet : op->target;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (lproc->dying) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_free(op);
 		return;
 	}
@@ -369,7 +369,7 @@ void op_route(struct op *op)
 	if (!p) {
 		dead = proclet_dead(lproc, id);
 		node = location_get(lproc, id, &known);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (node == self || dead) {
 			op_fail(op, -ESTALE);
 			return;
@@ -383,7 +383,7 @@ void op_route(struct op *op)
 	    p->state != PROCLET_INCOMING) {
 		bool gone = p->state == PROCLET_DYING;
 
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_reply(op, gone ? -ESTALE : self, NULL, 0);
 		return;
 	}
@@ -392,7 +392,7 @@ void op_route(struct op *op)
 		return;
 	}
 	if (p->state == PROCLET_INDOUBT && !op->is_reply) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_fail(op, -EHOSTUNREACH);
 		return;
 	}
@@ -400,7 +400,7 @@ void op_route(struct op *op)
 	if (p->state == PROCLET_INCOMING && !op->is_reply) {
 		node = location_get(lproc, id, &known);
 		if (known && node != self && node != op->from) {
-			spin_unlock(&lproc->lock);
+			spin_unlock_bh(&lproc->lock);
 			op_send(op, node);
 			return;
 		}
@@ -412,7 +412,7 @@ void op_route(struct op *op)
 	if (p->state != PROCLET_INCOMING)
 		op->hops = 0;
 	list_add_tail(&op->entry, &p->inbox);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 /* What wire_check() would refuse, and drop the connection for. */
@@ -547,7 +547,7 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 	if (err < 0)
 		return err;
 	*seq = w->seq;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	/* Either lproc_end() finds it, or we find that it has been. */
 	if (!lproc->ended) {
 		/* The place is reserved: this allocates nothing. */
@@ -556,10 +556,10 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 			waiter_begin(lproc, &w->waiter, uop);
 		if (w->is_event)
 			xa_set_mark(&lproc->natives, w->seq, NATIVE_EVENT);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return 0;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	xa_release(&lproc->natives, w->seq);
 	return -ESHUTDOWN;
 }
@@ -603,10 +603,10 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	op->token.seq = seq;
 	op_route(op);
 	err = wait_for_completion_killable(&w.done);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (xa_load(&lproc->natives, seq) == &w)
 		native_end(lproc, &w, -EINTR);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (!w.reply)
 		return err ? err : w.result;
 	if (!err) {

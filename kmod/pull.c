@@ -188,9 +188,9 @@ static void pulling_done(struct xport_read *rd, int status)
 	peer_put(rd->peer);
 	kfree(in);
 	kref_get(&lproc->ref);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del_init(&op->entry);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (op->cancelled)
 		op_free(op);
 	else if (status)
@@ -237,15 +237,15 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 	in->rd.done = pulling_done;
 	kref_get(&peer->ref);
 	atomic_inc(&lproc->moves);	/* release waits for it; dropped with a ref */
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_add_tail(&op->entry, &lproc->pulling);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	err = peer->node->ops->read(&in->rd);
 	if (!err)
 		return 0;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del_init(&op->entry);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	kref_get(&lproc->ref);
 	lproc_moves_put(lproc);
 	peer_put(peer);

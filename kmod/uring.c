@@ -259,12 +259,12 @@ static int uring_event(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned i
 	int ret;
 
 	uring_args(cmd, &args, sizeof(args));
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (args.after)
 		ret = event_next(lproc, args.after, &event);
 	else
 		event.seq = lproc->last_event;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (event.seq) {
 		if (copy_to_user(u64_to_user_ptr(args.event), &event, sizeof(event)))
 			return -EFAULT;
@@ -279,12 +279,12 @@ static int uring_event(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned i
 	u->after = args.after;
 	if (!uring_wait(lproc, u, NULL, issue_flags))
 		return -EIOCBQUEUED;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	/* One that came before it waited has not ended it, but a later one may have. */
 	if (xa_load(&lproc->natives, uring_pdu(cmd)->seq) == &u->native &&
 	    args.after != lproc->last_event)
 		native_end(lproc, &u->native, event_next(lproc, args.after, &u->event));
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return -EIOCBQUEUED;
 }
 
@@ -300,7 +300,7 @@ static int uring_cancel(struct lproc *lproc, struct io_uring_cmd *cmd)
 	uring_args(cmd, &args, sizeof(args));
 	if (args.reserved)
 		return -EINVAL;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->natives, index, n) {
 		if (!n->is_uring)
 			continue;
@@ -312,7 +312,7 @@ static int uring_cancel(struct lproc *lproc, struct io_uring_cmd *cmd)
 		ret = 0;
 		break;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return ret;
 }
 
@@ -321,11 +321,11 @@ static int uring_drop(struct lproc *lproc, struct io_uring_cmd *cmd)
 {
 	struct native_wait *n;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	n = xa_load(&lproc->natives, uring_pdu(cmd)->seq);
 	if (n && n->is_uring && container_of(n, struct uring_wait, native)->cmd == cmd)
 		native_end(lproc, n, -ECANCELED);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return 0;
 }
 
@@ -335,12 +335,12 @@ void uring_tick(struct lproc *lproc)
 	struct native_wait *n;
 	unsigned long index;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->natives, index, n)
 		if (n->is_uring &&
 		    compat_uring_gone(container_of(n, struct uring_wait, native)->cmd))
 			native_end(lproc, n, -ECANCELED);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 /*
