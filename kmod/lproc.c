@@ -368,7 +368,7 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	xa_init(&lproc->proclets);
 	xa_init(&lproc->locations);
 	xa_init(&lproc->workers);
-	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1);
+	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
 	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1);
 	xa_init(&lproc->dropped);
 	/* A member that comes back must not give out its forerunner's numbers. */

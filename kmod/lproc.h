@@ -603,9 +603,10 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n);
 int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_op *uop,
 	       u32 *seq);
 void native_end(struct lproc *lproc, struct native_wait *w, s64 result);
-int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len);
-int op_recv_reply(struct lproc *lproc, struct peer *peer,
-		  const struct wire_reply *m, u32 len);
+int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m);
+bool op_recv_now(struct lproc *lproc, struct peer *peer, const struct wire_op *m);
+bool op_recv_reply_now(struct lproc *lproc, struct peer *peer, const struct wire_reply *m);
+int op_recv_reply(struct lproc *lproc, struct peer *peer, const struct wire_reply *m);
 
 /* uring.c: operations and events by io_uring */
 struct io_uring_cmd;
@@ -676,6 +677,7 @@ void memory_op(struct op *op, struct proclet *p);	/* p PRESENT; takes both over 
 
 /* payload.c */
 int payload_alloc(struct payload *pl, u32 len);
+int payload_alloc_short(struct payload *pl, u32 len, gfp_t gfp);
 void payload_free(struct payload *pl);
 int payload_from_user(struct payload *pl, u64 addr, u32 len);
 int payload_to_user(const struct payload *pl, u64 addr, u32 len);
@@ -685,6 +687,8 @@ void payload_read(const struct payload *pl, void *data, u32 len);
 
 /* migrate_src.c, migrate_dst.c */
 void migrate_request(struct op *op, struct proclet *p);	/* lproc.lock dropped; takes both */
+bool migrate_src_hear(struct lproc *lproc, struct peer *peer, u32 type,
+		      const struct wire_mig *w);
 void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *m);
 void migrate_src_lost(struct lproc *lproc, u32 node);

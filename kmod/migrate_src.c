@@ -90,7 +90,8 @@ static void mig_event(struct migration *m, u32 event, s32 status)
 	wake_up(&m->wait);
 }
 
-void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
+/* The destination's answer; false: no migration of ours waits for it. */
+bool migrate_src_hear(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *w)
 {
 	static const u32 events[WIRE_TYPES] = {
@@ -113,6 +114,14 @@ void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		mig_event(p->mig, events[type], (s32)le32_to_cpu(w->status));
 	}
 	spin_unlock_bh(&lproc->lock);
+	return known;
+}
+
+void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
+		      const struct wire_mig *w)
+{
+	bool known = migrate_src_hear(lproc, peer, type, w);
+
 	/* It was given up before the answer came: let go of it. */
 	if (!known && (type == WIRE_ACCEPT || type == WIRE_READY))
 		migrate_send(peer, WIRE_ABORT, lproc->key, le64_to_cpu(w->proclet),

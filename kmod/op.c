@@ -232,21 +232,17 @@ static void op_at_node(struct op *op)
 		names_op(op);
 }
 
-static void native_reply(struct op *op)
+/* A reply for a native thread, or a command of io_uring; false: nobody took it. */
+static bool native_reply(struct lproc *lproc, struct op *op)
 {
-	struct lproc *lproc = op->lproc;
-	struct native_wait *w;
+	struct native_wait *w = xa_load(&lproc->natives, op->token.seq);
 
-	spin_lock_bh(&lproc->lock);
-	w = xa_load(&lproc->natives, op->token.seq);
-	if (w && !w->is_event) {
-		w->reply = op;
-		native_end(lproc, w, op->result);
-		op = NULL;
-	}
-	spin_unlock_bh(&lproc->lock);
-	if (op)
-		op_free(op);
+	lockdep_assert_held(&lproc->lock);
+	if (!w || w->is_event)
+		return false;
+	w->reply = op;
+	native_end(lproc, w, op->result);
+	return true;
 }
 
 /* A reply for a thread of @p; false: nobody took it. */
@@ -267,6 +263,17 @@ static bool thread_reply(struct proclet *p, struct op *op)
 	op->hops = 0;
 	thread_replied(t, op);
 	return true;
+}
+
+static void call_ready(struct op *op, struct proclet *p)
+{
+	struct lproc *lproc = p->lproc;
+
+	op->item.proclet = p;
+	op->hops = 0;
+	if (op->token.node == lproc->node->id)
+		lproc->stats.calls_kernel++;
+	ready_add(lproc, &op->item);
 }
 
 /* @p is PRESENT or DYING. Drops lproc.lock. */
@@ -290,11 +297,7 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 	}
 	switch (op->code) {
 	case PROCLET_OP_CALL:
-		op->item.proclet = p;
-		op->hops = 0;
-		if (op->token.node == lproc->node->id)
-			lproc->stats.calls_kernel++;
-		ready_add(lproc, &op->item);
+		call_ready(op, p);
 		spin_unlock_bh(&lproc->lock);
 		return;
 	case PROCLET_OP_GET:
@@ -351,10 +354,17 @@ void op_route(struct op *op)
 		return;
 	}
 	if (op->is_reply && !op->token.proclet) {
-		if (op->token.node == self)
-			native_reply(op);
-		else
+		bool taken;
+
+		if (op->token.node != self) {
 			op_send(op, op->token.node);
+			return;
+		}
+		spin_lock_bh(&lproc->lock);
+		taken = native_reply(lproc, op);
+		spin_unlock_bh(&lproc->lock);
+		if (!taken)
+			op_free(op);
 		return;
 	}
 	id = op->is_reply ? op->token.proclet : op->target;
@@ -542,8 +552,8 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 	w->began = ktime_get();
 	waiter_init(&w->waiter, true);
 	/* In turn: a late reply must not find the next operation. */
-	err = xa_alloc_cyclic(&lproc->natives, &w->seq, NULL, XA_LIMIT(1, U32_MAX),
-			      &lproc->next_native, GFP_KERNEL);
+	err = xa_alloc_cyclic_bh(&lproc->natives, &w->seq, NULL, XA_LIMIT(1, U32_MAX),
+				 &lproc->next_native, GFP_KERNEL);
 	if (err < 0)
 		return err;
 	*seq = w->seq;
@@ -560,7 +570,7 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 		return 0;
 	}
 	spin_unlock_bh(&lproc->lock);
-	xa_release(&lproc->natives, w->seq);
+	xa_erase_bh(&lproc->natives, w->seq);
 	return -ESHUTDOWN;
 }
 
@@ -618,10 +628,8 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	return err;
 }
 
-int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len)
+static void op_read(struct op *op, const struct wire_op *m)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
-
 	op->code = le32_to_cpu(m->op);
 	op->method = le32_to_cpu(m->method);
 	op->target = le64_to_cpu(m->target);
@@ -629,17 +637,102 @@ int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32
 	op->off = le64_to_cpu(m->off);
 	op->hops = le32_to_cpu(m->hops);
 	token_from_wire(&op->token, &m->token);
-	return pull_payload(op, peer, &m->payload);
 }
 
-int op_recv_reply(struct lproc *lproc, struct peer *peer,
-		  const struct wire_reply *m, u32 len)
+static void op_read_reply(struct op *op, const struct wire_reply *m)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
-
 	op->is_reply = true;
 	op->result = le64_to_cpu(m->result);
 	op->hops = le32_to_cpu(m->hops);
 	token_from_wire(&op->token, &m->token);
+}
+
+int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m)
+{
+	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+
+	op_read(op, m);
 	return pull_payload(op, peer, &m->payload);
+}
+
+int op_recv_reply(struct lproc *lproc, struct peer *peer, const struct wire_reply *m)
+{
+	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+
+	op_read_reply(op, m);
+	return pull_payload(op, peer, &m->payload);
+}
+
+/* An operation or a reply from @peer, with its payload, without waiting for memory. */
+static struct op *op_alloc_now(struct lproc *lproc, struct peer *peer,
+			       const struct wire_payload *pl)
+{
+	gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
+	u32 len = le32_to_cpu(pl->len);
+	struct op *op;
+
+	if (pl->ndescs)
+		return NULL;
+	op = op_alloc(lproc, gfp);
+	if (!op)
+		return NULL;
+	op->from = peer->id;
+	if (payload_alloc_short(&op->payload, len, gfp)) {
+		op_free(op);
+		return NULL;
+	}
+	payload_fill(&op->payload, pl + 1, len);
+	return op;
+}
+
+/* In a softirq: a call of a proclet that is here. */
+bool op_recv_now(struct lproc *lproc, struct peer *peer, const struct wire_op *m)
+{
+	bool done = false;
+	struct proclet *p;
+	struct op *op;
+
+	if (le32_to_cpu(m->op) != PROCLET_OP_CALL)
+		return false;
+	op = op_alloc_now(lproc, peer, &m->payload);
+	if (!op)
+		return false;
+	op_read(op, m);
+	spin_lock_bh(&lproc->lock);
+	p = lproc->dying ? NULL : proclet_here(lproc, op->target);
+	if (p && p->state == PROCLET_PRESENT) {
+		call_ready(op, p);
+		done = true;
+	}
+	spin_unlock_bh(&lproc->lock);
+	if (!done)
+		op_free(op);
+	return done;
+}
+
+/* In a softirq: a reply for who waits here. */
+bool op_recv_reply_now(struct lproc *lproc, struct peer *peer, const struct wire_reply *m)
+{
+	bool taken = false;
+	struct proclet *p;
+	struct op *op;
+
+	op = op_alloc_now(lproc, peer, &m->payload);
+	if (!op)
+		return false;
+	op_read_reply(op, m);
+	spin_lock_bh(&lproc->lock);
+	if (lproc->dying) {
+		;
+	} else if (!op->token.proclet) {
+		taken = op->token.node == lproc->node->id && native_reply(lproc, op);
+	} else {
+		p = proclet_here(lproc, op->token.proclet);
+		taken = p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
+			thread_reply(p, op);
+	}
+	spin_unlock_bh(&lproc->lock);
+	if (!taken)
+		op_free(op);
+	return taken;
 }

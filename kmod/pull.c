@@ -153,6 +153,8 @@ void pull_fill(struct wire_payload *pl, u32 len, const struct op *op,
 /* A payload that we read from a peer's pages. */
 struct pulling {
 	struct xport_read rd;
+	struct work_struct work;
+	int status;
 	struct op *op;
 	__le64 number;
 	struct xport_desc descs[];
@@ -172,20 +174,21 @@ static void pulling_failed(struct op *op, int err)
 	op_route(op);
 }
 
-static void pulling_done(struct xport_read *rd, int status)
+static void pulling_end(struct work_struct *work)
 {
-	struct pulling *in = container_of(rd, struct pulling, rd);
+	struct pulling *in = container_of(work, struct pulling, work);
 	struct op *op = in->op;
 	struct lproc *lproc = op->lproc;
+	int status = in->status;
 	struct wire_pulled *m;
 	struct xport_msg *msg;
 
 	m = msg_new(&msg, WIRE_PULLED, lproc->key, sizeof(*m));
 	if (m) {
 		m->pull = in->number;
-		msg_send(lproc->node, rd->peer->id, msg);
+		msg_send(lproc->node, in->rd.peer->id, msg);
 	}
-	peer_put(rd->peer);
+	peer_put(in->rd.peer);
 	kfree(in);
 	kref_get(&lproc->ref);
 	spin_lock_bh(&lproc->lock);
@@ -198,6 +201,14 @@ static void pulling_done(struct xport_read *rd, int status)
 	else
 		op_route(op);
 	lproc_moves_put(lproc);
+}
+
+static void pulling_done(struct xport_read *rd, int status)
+{
+	struct pulling *in = container_of(rd, struct pulling, rd);
+
+	in->status = status;
+	queue_work(in->op->lproc->node->wq, &in->work);
 }
 
 /* Get the payload, then route @op. An error means: the message was bad. */
@@ -235,6 +246,7 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 	in->rd.descs = in->descs;
 	in->rd.ndescs = n;
 	in->rd.done = pulling_done;
+	INIT_WORK(&in->work, pulling_end);
 	kref_get(&peer->ref);
 	atomic_inc(&lproc->moves);	/* release waits for it; dropped with a ref */
 	spin_lock_bh(&lproc->lock);
