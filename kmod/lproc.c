@@ -365,11 +365,12 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	init_waitqueue_head(&lproc->manager_wq);
 	init_waitqueue_head(&lproc->park_wq);
 	init_waitqueue_head(&lproc->moves_wq);
-	xa_init(&lproc->proclets);
-	xa_init(&lproc->locations);
-	xa_init(&lproc->workers);
+	/* Those that are used under @lock, which is for softirqs too. */
+	xa_init_flags(&lproc->proclets, XA_FLAGS_LOCK_BH);
+	xa_init_flags(&lproc->locations, XA_FLAGS_LOCK_BH);
+	xa_init_flags(&lproc->workers, XA_FLAGS_LOCK_BH);
 	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
-	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1);
+	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
 	xa_init(&lproc->dropped);
 	/* A member that comes back must not give out its forerunner's numbers. */
 	lproc->next_gen = get_random_u32();

@@ -39,6 +39,7 @@ struct vm_area_struct;
  * @start: address
  * @size: bytes of address space
  * @limit: bytes that may be touched; multiple of PAGE_SIZE
+ * @lowest: a heap's: the lowest @limit since the pages were exposed for a migration
  * @gone: not accessible: being moved or freed
  * @left: a thread's: it has been committed to another node
  * @sem: faults hold it for reading; who changes @limit, @gone or takes pages
@@ -53,6 +54,7 @@ struct segment {
 	u64 start;
 	u64 size;
 	u64 limit;
+	u64 lowest;
 	bool gone;
 	bool left;
 	struct rw_semaphore sem;
@@ -536,6 +538,7 @@ void segment_put(struct segment *seg);
 void segment_remove(struct segment *seg);	/* unmap, free pages, forget */
 void segment_hide(struct segment *seg);		/* no access until shown again */
 void segment_show(struct segment *seg);
+void segment_zap(struct segment *seg);		/* out of the page tables */
 int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden */
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */
@@ -685,7 +688,7 @@ void *payload_at(const struct payload *pl, u32 off, u32 *run);
 void payload_fill(struct payload *pl, const void *data, u32 len);
 void payload_read(const struct payload *pl, void *data, u32 len);
 
-/* migrate_src.c, migrate_dst.c */
+/* migrate_src.c, migrate_dst.c; the source's other file is in migrate.h */
 void migrate_request(struct op *op, struct proclet *p);	/* lproc.lock dropped; takes both */
 bool migrate_src_hear(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *w);

@@ -66,6 +66,7 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 	case WIRE_CANCEL:
 	case WIRE_ACCEPT:
 	case WIRE_OFFER:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_COMMIT:
 		leave = msg_new(&msg, WIRE_LEAVE, le64_to_cpu(hdr->lproc),
@@ -135,6 +136,7 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 		return 0;
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_ACTIVE:
 	case WIRE_STATUS:
@@ -151,6 +153,7 @@ static bool for_source(const struct wire_hdr *hdr)
 	switch (le16_to_cpu(hdr->type)) {
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_ACTIVE:
 	case WIRE_STATUS:

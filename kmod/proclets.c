@@ -127,7 +127,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 		goto put;
 	}
 	refcount_inc(&p->heap->ref);	/* one for the region, one for p */
-	err = xa_insert(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_KERNEL_ACCOUNT);
+	err = xa_insert_bh(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_KERNEL_ACCOUNT);
 	if (err) {
 		segment_put(p->heap);
 		goto put;
@@ -151,7 +151,7 @@ void proclet_discard(struct proclet *p)
 	/* Home says so before we forget that it was here: nobody is sent to and fro. */
 	if (p->drained && PROCLET_ID_HOME(p->id) != lproc->node->id)
 		proclet_announce(lproc, p->id, p->epoch + 1, 0, 0);
-	xa_cmpxchg(&lproc->proclets, PROCLET_ID_GRANULE(p->id), p, NULL, GFP_KERNEL);
+	xa_cmpxchg_bh(&lproc->proclets, PROCLET_ID_GRANULE(p->id), p, NULL, GFP_KERNEL);
 	/* Under the lock nobody can find it any more: what came late moves on. */
 	spin_lock_bh(&lproc->lock);
 	list_splice_init(&p->inbox, &inbox);
@@ -275,6 +275,7 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
 		p->charged += brk - old;
 	}
 	if (!err && brk < old) {
+		heap->lowest = min(heap->lowest, brk);
 		segment_forget_pages(heap, brk, old);
 		node_charge(lproc->node, -(s64)(old - brk));
 	}
@@ -328,7 +329,7 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 		gfp_t gfp = GFP_KERNEL | (home ? __GFP_NOFAIL : 0);
 
 		new = kmalloc(sizeof(*new), gfp);
-		if (!new || xa_reserve(&lproc->locations, granule, gfp)) {
+		if (!new || xa_reserve_bh(&lproc->locations, granule, gfp)) {
 			kfree(new);
 			return;
 		}
@@ -375,7 +376,7 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 unlock:
 	spin_unlock_bh(&lproc->lock);
 	if (new)
-		xa_release(&lproc->locations, granule);
+		xa_cmpxchg_bh(&lproc->locations, granule, XA_ZERO_ENTRY, NULL, 0);
 	if (free_slot)
 		heap_slot_free(lproc, PROCLET_ID_HEAP(id), capacity);
 	kfree(old);

@@ -71,8 +71,8 @@ int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail)
 	if (pull->mem.ndescs > WIRE_DESCS_MAX)
 		err = -EMSGSIZE;
 	else
-		err = xa_alloc(&lproc->pulls, &pull->number, pull, xa_limit_32b,
-			       GFP_KERNEL_ACCOUNT);
+		err = xa_alloc_bh(&lproc->pulls, &pull->number, pull, xa_limit_32b,
+				  GFP_KERNEL_ACCOUNT);
 	if (err) {
 		pull_put(pull);
 		pull_put(pull);
@@ -89,13 +89,13 @@ void pull_recv_done(struct lproc *lproc, struct peer *peer, u64 number)
 
 	if (number > U32_MAX)
 		return;
-	xa_lock(&lproc->pulls);
+	xa_lock_bh(&lproc->pulls);
 	pull = xa_load(&lproc->pulls, number);
 	if (pull && pull->peer == peer)
 		__xa_erase(&lproc->pulls, number);
 	else
 		pull = NULL;
-	xa_unlock(&lproc->pulls);
+	xa_unlock_bh(&lproc->pulls);
 	if (pull)
 		pull_put(pull);
 }
@@ -113,14 +113,14 @@ void pulls_lost(struct lproc *lproc, u32 node)
 	unsigned long number;
 	struct pull *pull;
 
-	xa_lock(&lproc->pulls);
+	xa_lock_bh(&lproc->pulls);
 	xa_for_each(&lproc->pulls, number, pull) {
 		if (node && pull->peer->id != node)
 			continue;
 		__xa_erase(&lproc->pulls, number);
 		pull_put(pull);
 	}
-	xa_unlock(&lproc->pulls);
+	xa_unlock_bh(&lproc->pulls);
 }
 
 /* Whose operations or replies have a payload that is still being read. */
@@ -130,10 +130,10 @@ void pulls_for_each(struct lproc *lproc,
 	unsigned long number;
 	struct pull *pull;
 
-	xa_lock(&lproc->pulls);
+	xa_lock_bh(&lproc->pulls);
 	xa_for_each(&lproc->pulls, number, pull)
 		fn(&pull->token, arg);
-	xa_unlock(&lproc->pulls);
+	xa_unlock_bh(&lproc->pulls);
 }
 
 void pull_fill(struct wire_payload *pl, u32 len, const struct op *op,

@@ -199,6 +199,11 @@ void segment_hide(struct segment *seg)
 	up_write(&seg->sem);
 }
 
+void segment_zap(struct segment *seg)
+{
+	segment_unmap(seg, 0, seg->size);
+}
+
 void segment_show(struct segment *seg)
 {
 	down_write(&seg->sem);

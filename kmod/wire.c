@@ -249,7 +249,7 @@ static const char *check_prepare(const struct wire_prepare *prep)
 static const char *check_offer(const struct wire_offer *offer, u32 len)
 {
 	u32 blob = le32_to_cpu(offer->blob_len), n = le32_to_cpu(offer->ndescs);
-	u32 rest = len - sizeof(*offer);
+	u32 rest = len - sizeof(*offer), flags = le32_to_cpu(offer->flags);
 
 	if (!wire_id_ok(le64_to_cpu(offer->proclet)))
 		return "proclet";
@@ -257,6 +257,11 @@ static const char *check_offer(const struct wire_offer *offer, u32 len)
 		return "length of blob";
 	if (!le32_to_cpu(offer->refs) || le32_to_cpu(offer->refs) > PROCLET_REFS_MAX)
 		return "references";
+	if (le64_to_cpu(offer->keep) > PROCLET_CAPACITY_MAX ||
+	    le64_to_cpu(offer->keep) % WIRE_PAGE_SIZE)
+		return "size of what is kept";
+	if (flags & ~(WIRE_OFFER_EARLY | WIRE_OFFER_READ) || flags == WIRE_OFFER_READ)
+		return "flags";
 	if (!n)
 		return rest == blob ? NULL : "length of inline blob";
 	return rest == (u64)n * sizeof(struct wire_desc) ? NULL :
@@ -312,6 +317,7 @@ static const char *check_body(u32 type, const void *data, u32 len)
 		return check_offer(data, len);
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_COMMIT:
 	case WIRE_ACTIVE:
@@ -365,6 +371,7 @@ static u32 type_len(u32 type, bool *exact)
 		return sizeof(struct wire_offer);
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_COMMIT:
 	case WIRE_ACTIVE:

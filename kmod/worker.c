@@ -83,7 +83,7 @@ static struct worker *worker_register(struct lproc *lproc, u32 index)
 	w->shared = page_address(page);
 	INIT_LIST_HEAD(&w->idle);
 	init_waitqueue_head(&w->wait);
-	if (xa_reserve(&lproc->workers, index, GFP_KERNEL_ACCOUNT)) {
+	if (xa_reserve_bh(&lproc->workers, index, GFP_KERNEL_ACCOUNT)) {
 		put_task_struct(w->task);
 		kfree(w);
 		return ERR_PTR(-ENOMEM);
