@@ -365,6 +365,9 @@ void proclet_unpin(void);
  *
  *   -EPERM   not called in a proclet, or unlocking what is not locked
  *   -EINVAL  the caller would have to wait, and the object is not in its proclet
+ *   -ENOMEM  the caller would have to wait, and there is no memory for that
+ *
+ * After an error the caller does not wait, and is not counted as if it did.
  *
  * The functions with a time wait until proclet_clock_ns() has reached it, and then return
  * -ETIMEDOUT. What they can have without waiting they take, whatever the time.
@@ -489,6 +492,8 @@ int proclet_rwlock_unlock(proclet_rwlock_t *rw);
 
 /*
  * proclet_once() - the first call calls @fn with @arg; it has ended when any returns
+ *
+ * -EINVAL: the object is not in the caller's proclet, and @fn has not ended.
  */
 typedef struct {
 	__u32 state;
