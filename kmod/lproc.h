@@ -216,8 +216,7 @@ struct resume {
  * @task: who
  * @page: shared with it
  * @shared: the same, mapped
- * @starting: the proclet of a call that it is being given; its tcb does not
- *            say so yet
+ * @starting: the call that it is being given; its tcb does not say so yet
  * @resume: the thread that it is about to resume
  * @idle: in lproc.idle while it waits
  * @woken: taken off that list, to look for work
@@ -228,7 +227,7 @@ struct worker {
 	struct task_struct *task;
 	struct page *page;
 	struct proclet_worker *shared;
-	struct proclet *starting;
+	struct op *starting;
 	struct resume resume;
 	struct list_head idle;
 	bool woken;
