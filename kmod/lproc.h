@@ -593,6 +593,7 @@ void op_free(struct op *op);
 void op_route(struct op *op);			/* takes it over */
 void op_reply(struct op *op, s64 result, const void *data, u32 len);	/* frees it */
 void op_reply_payload(struct op *op, s64 result);	/* the same, with op->payload */
+void op_lose_bytes(struct op *op);		/* a reply's */
 void op_flush(struct lproc *lproc, struct list_head *ops);	/* route them again */
 int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	      const struct proclet_token *token, struct op **opp);

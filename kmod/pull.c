@@ -167,8 +167,7 @@ static void pulling_failed(struct op *op, int err)
 		op_reply(op, err, NULL, 0);
 		return;
 	}
-	payload_free(&op->payload);
-	op->result = err;
+	op_lose_bytes(op);
 	op_route(op);
 }
 

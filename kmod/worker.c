@@ -380,19 +380,17 @@ static int report_prepare(struct lproc *lproc, struct worker *w,
 		}
 	} else if (work->done == PROCLET_DONE_REPLY) {
 		r->caller = tcb.caller;
-		r->op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
-		if (!r->op)
-			return -ENOMEM;
+		/* The thread ends: there is nobody whom an error could be told. */
+		r->op = op_alloc(lproc, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 		r->op->is_reply = true;
 		r->op->token = tcb.caller;
 		r->op->result = work->status;
 		if (work->status > 0) {
 			len = min_t(u64, work->status, tcb.res_cap);
 			len = min_t(u64, len, PROCLET_PAYLOAD_MAX);
-			r->err = payload_from_user(&r->op->payload,
-						   r->stack + PROCLET_STACK_OUT, len);
-			if (r->err)
-				r->op->result = r->err;
+			if (payload_from_user(&r->op->payload,
+					      r->stack + PROCLET_STACK_OUT, len))
+				op_lose_bytes(r->op);
 		}
 	}
 	return 0;
@@ -508,11 +506,10 @@ static int start_call(struct lproc *lproc, struct worker *w, struct op *op, u64 
 	struct proclet_tcb __user *utcb = u64_to_user_ptr(spare);
 	int err = 0;
 
-	if (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)))
-		err = -EFAULT;
-	if (!err)
-		err = payload_to_user(&op->payload, spare + PROCLET_STACK_IN,
-				      op->payload.len);
+	/* The caller is not to blame for this worker's memory: it has not been executed. */
+	if (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)) ||
+	    payload_to_user(&op->payload, spare + PROCLET_STACK_IN, op->payload.len))
+		err = -EHOSTUNREACH;
 	spin_lock(&lproc->lock);
 	w->starting = NULL;
 	if (err) {
