@@ -702,7 +702,7 @@ void migrate_peer_up(struct lproc *lproc, struct peer *peer);
 void migrate_send(struct peer *peer, u32 type, u64 lproc, u64 proclet,
 		  u64 mig, u64 epoch, s32 status, u64 ns);
 
-/* msg.c */
+/* msg.c; NULL only for a message with a payload or an array at its end */
 void *msg_new(struct xport_msg **msg, u32 type, u64 lproc, u32 len);
 int msg_send(struct pnode *node, u32 to, struct xport_msg *msg);
 
