@@ -44,7 +44,7 @@ const char *hello_text(char text[HELLO_TEXT_MAX], u32 reason, u32 version)
 
 	if (reason == REFUSE_VERSION)
 		snprintf(text, HELLO_TEXT_MAX,
-			 "it has version %u of the protocol, this node has version %u",
+			 "it has version %u of the protocol, this node has version %d",
 			 version, WIRE_VERSION);
 	else
 		snprintf(text, HELLO_TEXT_MAX, "%s",

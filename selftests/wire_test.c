@@ -1111,7 +1111,7 @@ static void hellos(void)
 		EXPECT(hello_as(sizeof(hello), &hello) == REFUSE_VERSION, "%u", versions[i]);
 		EXPECT(hello_as(6, &hello) == REFUSE_VERSION, "%u", versions[i]);
 		snprintf(theirs, sizeof(theirs), "it has version %u ", versions[i]);
-		snprintf(ours, sizeof(ours), "this node has version %u", WIRE_VERSION);
+		snprintf(ours, sizeof(ours), "this node has version %d", WIRE_VERSION);
 		hello_text(text, REFUSE_VERSION, versions[i]);
 		EXPECT(strstr(text, theirs), "%s", text);
 		EXPECT(strstr(text, ours), "%s", text);
