@@ -24,7 +24,7 @@ export KDIR VERSION
 BUILD_DEPS = build-essential pkg-config linux-headers-amd64 \
 	libibverbs-dev librdmacm-dev liburing-dev libevent-dev libjansson-dev \
 	python3-docutils
-CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils groff-base
+CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils groff-base gdb
 # Guests, and the debug kernel's build.
 VCLUSTER_DEPS = qemu-system-x86 busybox-static cpio zstd kmod iproute2 util-linux \
 	rdma-core ibverbs-providers flex bison bc libelf-dev libssl-dev

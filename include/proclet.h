@@ -131,7 +131,8 @@ struct proclet_attr {
  * @attr: its attributes, NULL: PROCLET_ATTR_INIT
  *
  * Returns 0, -EINVAL (an attribute is out of range), -ENOMEM (the node's
- * budget or address space is used up), -EHOSTUNREACH (no member on the node).
+ * budget or address space is used up), -EHOSTUNREACH (no member on the node),
+ * -ECONNRESET (perhaps made, and its id was lost).
  */
 int proclet_create(proclet_t *p, const struct proclet_attr *attr);
 
@@ -209,8 +210,9 @@ int proclet_unpublish(const char *name);
  *
  * Returns what the method returned (at most @out_cap bytes are copied), or
  * -ESTALE (no such proclet), -EINVAL (not registered), -EMSGSIZE (too
- * long), -EHOSTUNREACH (certainly not executed), -ECONNRESET (the callee's
- * node or member was lost: perhaps executed).
+ * long), -EHOSTUNREACH, -ENOMEM (no memory to send the arguments; both:
+ * certainly not executed), -ECONNRESET (the callee's node or member was lost, or
+ * there is no memory to bring the result: perhaps executed).
  */
 ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
 		     size_t in_len, void *out, size_t out_cap);
@@ -372,6 +374,9 @@ void proclet_unpin(void);
  *
  *   -EPERM   not called in a proclet, or unlocking what is not locked
  *   -EINVAL  the caller would have to wait, and the object is not in its proclet
+ *   -ENOMEM  the caller would have to wait, and there is no memory for that
+ *
+ * After an error the caller does not wait, and is not counted as if it did.
  *
  * The functions with a time wait until proclet_clock_ns() has reached it, and then return
  * -ETIMEDOUT. What they can have without waiting they take, whatever the time.
@@ -496,6 +501,8 @@ int proclet_rwlock_unlock(proclet_rwlock_t *rw);
 
 /*
  * proclet_once() - the first call calls @fn with @arg; it has ended when any returns
+ *
+ * -EINVAL: the object is not in the caller's proclet, and @fn has not ended.
  */
 typedef struct {
 	__u32 state;

@@ -218,8 +218,7 @@ struct resume {
  * @task: who
  * @page: shared with it
  * @shared: the same, mapped
- * @starting: the proclet of a call that it is being given; its tcb does not
- *            say so yet
+ * @starting: the call that it is being given; its tcb does not say so yet
  * @resume: the thread that it is about to resume
  * @idle: in lproc.idle while it waits
  * @woken: taken off that list, to look for work
@@ -230,7 +229,7 @@ struct worker {
 	struct task_struct *task;
 	struct page *page;
 	struct proclet_worker *shared;
-	struct proclet *starting;
+	struct op *starting;
 	struct resume resume;
 	struct list_head idle;
 	bool woken;
@@ -597,6 +596,7 @@ void op_free(struct op *op);
 void op_route(struct op *op);			/* takes it over */
 void op_reply(struct op *op, s64 result, const void *data, u32 len);	/* frees it */
 void op_reply_payload(struct op *op, s64 result);	/* the same, with op->payload */
+void op_lose_bytes(struct op *op);		/* a reply's */
 void op_flush(struct lproc *lproc, struct list_head *ops);	/* route them again */
 int op_submit(struct lproc *lproc, const struct proclet_op *uop,
 	      const struct proclet_token *token, struct op **opp);
@@ -709,7 +709,7 @@ void migrate_peer_up(struct lproc *lproc, struct peer *peer);
 void migrate_send(struct peer *peer, u32 type, u64 lproc, u64 proclet,
 		  u64 mig, u64 epoch, s32 status, u64 ns);
 
-/* msg.c */
+/* msg.c; NULL only for a message with a payload or an array at its end */
 void *msg_new(struct xport_msg **msg, u32 type, u64 lproc, u32 len);
 int msg_send(struct pnode *node, u32 to, struct xport_msg *msg);
 

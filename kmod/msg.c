@@ -42,6 +42,24 @@ int msg_send(struct pnode *node, u32 to, struct xport_msg *msg)
 	return err;
 }
 
+/* Nobody will read the payload of this message from its sender's pages. */
+static void msg_unread(struct peer *peer, const struct wire_hdr *hdr)
+{
+	const struct wire_payload *pl = &((const struct wire_reply *)hdr)->payload;
+	struct wire_pulled *pulled;
+	struct xport_msg *msg;
+
+	if (le16_to_cpu(hdr->type) == WIRE_OP)
+		pl = &((const struct wire_op *)hdr)->payload;
+	if (!pl->ndescs)
+		return;
+	pulled = msg_new(&msg, WIRE_PULLED, le64_to_cpu(hdr->lproc), sizeof(*pulled));
+	if (!pulled)
+		return;
+	pulled->pull = pl->pull;
+	msg_send(peer->node, peer->id, msg);
+}
+
 /* The sender believes that we have a member: tell those who wait for one. */
 static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 {
@@ -50,6 +68,8 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 	struct xport_msg *msg;
 	struct wire_leave *leave;
 
+	if (le16_to_cpu(hdr->type) == WIRE_OP || le16_to_cpu(hdr->type) == WIRE_REPLY)
+		msg_unread(peer, hdr);
 	switch (le16_to_cpu(hdr->type)) {
 	case WIRE_PREPARE:
 		migrate_send(peer, WIRE_REFUSE, le64_to_cpu(hdr->lproc),

@@ -48,18 +48,30 @@ void op_reply_payload(struct op *op, s64 result)
 	op_route(op);
 }
 
+/*
+ * The bytes of a reply cannot be had. What was asked for has been done, so its caller
+ * must not take it for something that was not: there is one error for that.
+ */
+void op_lose_bytes(struct op *op)
+{
+	payload_free(&op->payload);
+	if (op->result >= 0)
+		op->result = -ECONNRESET;
+}
+
 /* Answer it with a copy of @data. */
 void op_reply(struct op *op, s64 result, const void *data, u32 len)
 {
 	len = min_t(u64, len, op->out_cap);
 	payload_free(&op->payload);
+	op->result = result;
 	if (len) {
 		if (payload_alloc(&op->payload, len))
-			result = -ENOMEM;
+			op_lose_bytes(op);
 		else
 			payload_fill(&op->payload, data, len);
 	}
-	op_reply_payload(op, result);
+	op_reply_payload(op, op->result);
 }
 
 static void op_fail(struct op *op, int err)
@@ -161,8 +173,7 @@ static void op_send(struct op *op, u32 node)
 	err = op_transmit(op, peer);
 	if (err && err != -ENOTCONN && op->is_reply && bytes) {
 		/* Rather no bytes than a caller that waits for ever. */
-		payload_free(&op->payload);
-		op->result = err;
+		op_lose_bytes(op);
 		err = op_transmit(op, peer);
 	}
 	peer_put(peer);

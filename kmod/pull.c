@@ -163,15 +163,25 @@ struct pulling {
 /* It cannot be had: a request is answered, a reply goes on without its bytes. */
 static void pulling_failed(struct op *op, int err)
 {
-	if (err == -ECONNRESET && !op->is_reply)
-		err = -EHOSTUNREACH;
 	if (!op->is_reply) {
-		op_reply(op, err, NULL, 0);
+		op_reply(op, err == -ENOMEM ? err : -EHOSTUNREACH, NULL, 0);
 		return;
 	}
-	payload_free(&op->payload);
-	op->result = err;
+	op_lose_bytes(op);
 	op_route(op);
+}
+
+/* We do not read it, or not any more: its owner may have it back. */
+static void pulled(struct lproc *lproc, struct peer *peer, __le64 number)
+{
+	struct wire_pulled *m;
+	struct xport_msg *msg;
+
+	m = msg_new(&msg, WIRE_PULLED, lproc->key, sizeof(*m));
+	if (!m)
+		return;
+	m->pull = number;
+	msg_send(lproc->node, peer->id, msg);
 }
 
 static void pulling_end(struct work_struct *work)
@@ -180,14 +190,8 @@ static void pulling_end(struct work_struct *work)
 	struct op *op = in->op;
 	struct lproc *lproc = op->lproc;
 	int status = in->status;
-	struct wire_pulled *m;
-	struct xport_msg *msg;
 
-	m = msg_new(&msg, WIRE_PULLED, lproc->key, sizeof(*m));
-	if (m) {
-		m->pull = in->number;
-		msg_send(lproc->node, in->rd.peer->id, msg);
-	}
+	pulled(lproc, in->rd.peer, in->number);
 	peer_put(in->rd.peer);
 	kfree(in);
 	kref_get(&lproc->ref);
@@ -267,6 +271,8 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 		return -EPROTO;
 	}
 fail:
+	if (n)
+		pulled(lproc, peer, pl->pull);
 	pulling_failed(op, err);
 	return 0;
 }

@@ -275,7 +275,26 @@ static void mark_proclet(struct proclet *p, struct wanted *wanted)
 		mark_held(&token, wanted);
 }
 
-/* Which of these operations, or their replies, have we? Changes their order. */
+/*
+ * Which of these operations, or their replies, have we? Changes their order.
+ *
+ * What waits for something to happen is found: it is in a list, on a worker, or in
+ * lproc.pulls (where its payload is put before the operation goes). A migration's
+ * source has the threads until the destination has them. Not found is what is just
+ * being carried: by a kernel thread that took it off a list, or received it, and is
+ * about to add it to the next or to send it; or by the network. Nobody can see all
+ * nodes at one moment, so to count what is carried here would not make it exact:
+ * what is on its way from B to A may be asked for at A before and at B after.
+ *
+ * So one "no" of all says little. But what is carried arrives, within a time that has
+ * nothing to do with the questions, and then is found for as long as it waits; to be
+ * missed it must be carried again at the moment of each question. Rounds are at least
+ * probe_ms apart, and each is over only when all have answered. Three of them fail
+ * together for something that is passed on without end, which WIRE_HOPS_MAX forbids,
+ * or that stands still for several seconds in the hands of a kernel thread. Even
+ * then nothing untrue is said: the waiter gets -ECONNRESET, perhaps executed, and a
+ * reply that comes later finds nobody who waits for it.
+ */
 static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 {
 	struct wanted wanted = { tokens, n };
@@ -297,6 +316,8 @@ static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 	list_for_each_entry(op, &lproc->drains, entry)
 		mark_held(&op->token, &wanted);
 	xa_for_each(&lproc->workers, index, w) {
+		if (w->starting)
+			mark_held(&w->starting->token, &wanted);
 		for (i = 0; i < worker_depth(w); i++) {
 			t = worker_thread(lproc, w, i);
 			if (t)

@@ -18,6 +18,7 @@
 #endif
 #include "../include/uapi/linux/proclet.h"
 
+/* Nodes of different versions do not connect: to be changed with any message. */
 #define WIRE_VERSION		3
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */

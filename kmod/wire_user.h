@@ -7,6 +7,7 @@
 #include <endian.h>
 #include <linux/types.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <string.h>
 
 typedef __u8 u8;

@@ -184,13 +184,19 @@ static void chain_detach(struct lproc *lproc, struct worker *w, u32 i)
 	t->waiter.target = chain_callee(lproc, w, i);
 }
 
+/* Is the worker being given a call to @p? */
+static bool starts_in(const struct worker *w, const struct proclet *p)
+{
+	return w->starting && w->starting->item.proclet == p;
+}
+
 static bool chain_has(struct lproc *lproc, struct worker *w, struct proclet *p)
 {
 	u32 d = worker_depth(w), i;
 	struct proclet_tcb *tcb;
 	struct thread *t;
 
-	if (w->starting == p)
+	if (starts_in(w, p))
 		return true;
 	for (i = 0; i < d; i++) {
 		t = worker_thread(lproc, w, i);
@@ -257,7 +263,7 @@ static bool chain_has_dying(struct lproc *lproc, struct worker *w)
 	struct proclet *p;
 	struct thread *t;
 
-	if (w->starting && w->starting->state == PROCLET_DYING)
+	if (w->starting && w->starting->item.proclet->state == PROCLET_DYING)
 		return true;
 	for (i = 0; i < d; i++) {
 		t = worker_thread(lproc, w, i);
@@ -374,19 +380,17 @@ static int report_prepare(struct lproc *lproc, struct worker *w,
 		}
 	} else if (work->done == PROCLET_DONE_REPLY) {
 		r->caller = tcb.caller;
-		r->op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
-		if (!r->op)
-			return -ENOMEM;
+		/* The thread ends: there is nobody whom an error could be told. */
+		r->op = op_alloc(lproc, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
 		r->op->is_reply = true;
 		r->op->token = tcb.caller;
 		r->op->result = work->status;
 		if (work->status > 0) {
 			len = min_t(u64, work->status, tcb.res_cap);
 			len = min_t(u64, len, PROCLET_PAYLOAD_MAX);
-			r->err = payload_from_user(&r->op->payload,
-						   r->stack + PROCLET_STACK_OUT, len);
-			if (r->err)
-				r->op->result = r->err;
+			if (payload_from_user(&r->op->payload,
+					      r->stack + PROCLET_STACK_OUT, len))
+				op_lose_bytes(r->op);
 		}
 	}
 	return 0;
@@ -502,20 +506,17 @@ static int start_call(struct lproc *lproc, struct worker *w, struct op *op, u64 
 	struct proclet_tcb __user *utcb = u64_to_user_ptr(spare);
 	int err = 0;
 
-	if (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)))
-		err = -EFAULT;
-	if (!err)
-		err = payload_to_user(&op->payload, spare + PROCLET_STACK_IN,
-				      op->payload.len);
+	/* The caller is not to blame for this worker's memory: it has not been executed. */
+	if (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)) ||
+	    payload_to_user(&op->payload, spare + PROCLET_STACK_IN, op->payload.len))
+		err = -EHOSTUNREACH;
 	spin_lock_bh(&lproc->lock);
+	w->starting = NULL;
 	if (err) {
 		WRITE_ONCE(w->shared->depth, 0);
 		WRITE_ONCE(w->shared->chain[0], 0);
-		w->starting = NULL;
 		lproc->park_seq++;
 		check_all_dying(lproc);
-	} else {
-		w->starting = NULL;
 	}
 	spin_unlock_bh(&lproc->lock);
 	if (err) {
@@ -543,7 +544,7 @@ static struct work_item *take_item(struct lproc *lproc, struct worker *w, u64 sp
 			call_worker(lproc);	/* one with a better segment */
 			return ERR_PTR(-EINVAL);
 		}
-		w->starting = item->proclet;
+		w->starting = container_of(item, struct op, item);
 		WRITE_ONCE(w->shared->chain[0], spare);
 	} else {
 		t = container_of(item, struct thread, item);
@@ -675,7 +676,7 @@ static int freeze_scan(struct proclet *p, u32 *parked)
 			return -EBUSY;
 	}
 	xa_for_each(&lproc->workers, index, w) {
-		if (w->starting == p) {
+		if (starts_in(w, p)) {
 			busy++;
 			continue;
 		}

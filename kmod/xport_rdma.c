@@ -226,6 +226,7 @@ static void peer_drop(struct rdma_peer *p, int error)
 {
 	struct rdma_conn *conn = p->cur;
 	const struct peer *peer = p->peer;
+	char text[HELLO_TEXT_MAX];
 	unsigned int delay;
 
 	if (conn->was_connected)
@@ -233,7 +234,8 @@ static void peer_drop(struct rdma_peer *p, int error)
 			peer->name, ERR_PTR(error));
 	else if (error != p->reported && conn->refusal)
 		pr_warn("%s: peer %s refused the connection: %s\n",
-			peer->node->name, peer->name, refusal_name(conn->refusal));
+			peer->node->name, peer->name,
+			hello_text(text, conn->refusal, conn->version));
 	else if (error != p->reported)
 		pr_info("%s: cannot connect to peer %s: %pe, will go on trying\n",
 			peer->node->name, peer->name, ERR_PTR(error));
@@ -451,8 +453,12 @@ static int node_connect_request(struct rdma_node *rn, struct rdma_cm_id *id,
 {
 	struct pnode *node = rn->node;
 	const struct rdma_conn_param *param = &ev->param.conn;
-	struct rdma_refused refused = { .magic = cpu_to_le32(RDMA_HELLO_MAGIC) };
-	struct rdma_hello hello = {};
+	struct rdma_refused refused = {
+		.magic = cpu_to_le32(HELLO_MAGIC),
+		.version = cpu_to_le16(WIRE_VERSION),
+	};
+	char text[HELLO_TEXT_MAX];
+	struct rdma_hello hello;
 	struct rdma_conn *conn;
 	struct peer *peer;
 	int reason;
@@ -497,7 +503,8 @@ put_peer:
 refuse:
 	pr_warn_ratelimited("%s: refused %pISpc, which says that it is node %u: %s\n",
 			    node->name, &id->route.addr.dst_addr,
-			    le16_to_cpu(hello.from), refusal_name(reason));
+			    le16_to_cpu(hello.from),
+			    hello_text(text, reason, le16_to_cpu(hello.version)));
 	refused.reason = cpu_to_le16(reason);
 	rdma_reject(id, &refused, sizeof(refused), IB_CM_REJ_CONSUMER_DEFINED);
 	return -ECONNREFUSED;

@@ -19,59 +19,13 @@
 #include <rdma/rdma_cm.h>
 #include <rdma/rw.h>
 
+#include "hello.h"
 #include "node.h"
 #include "xport.h"
-
-#define RDMA_HELLO_MAGIC	0x4c435250	/* "PRCL" */
-#define RDMA_HELLO_VERSION	1
 
 #define RING_DEPTH		128	/* receive buffers */
 #define TX_SLOTS		RING_DEPTH
 #define MR_SLOTS		64
-
-/**
- * struct rdma_hello - how a node introduces itself, in the CM's private data
- * @magic: RDMA_HELLO_MAGIC
- * @version: RDMA_HELLO_VERSION
- * @page_shift: log2 of the page size, must be the same
- * @from: the sender's id
- * @to: the id of the node that it wants to talk to
- * @depth: receive buffers, the first credits of the other side
- * @reserved: 0
- * @incarnation: the sender's
- */
-struct rdma_hello {
-	__le32 magic;
-	__le16 version;
-	__le16 page_shift;
-	__le16 from;
-	__le16 to;
-	__le16 depth;
-	__le16 reserved;
-	__le64 incarnation;
-};
-
-static_assert(sizeof(struct rdma_hello) == 24);
-
-/* Why a connection was refused, in the CM's private data. */
-enum rdma_refusal {
-	REFUSE_NONE,
-	REFUSE_MALFORMED,
-	REFUSE_VERSION,
-	REFUSE_PAGE_SIZE,
-	REFUSE_WRONG_NODE,
-	REFUSE_UNKNOWN,
-	REFUSE_ADDRESS,
-	REFUSE_DIRECTION,
-	REFUSE_STOPPED,
-	REFUSE_BUSY,
-};
-
-struct rdma_refused {
-	__le32 magic;
-	__le16 reason;
-	__le16 reserved;
-};
 
 struct rdma_conn;
 
@@ -174,6 +128,7 @@ enum {
  * @events: CONN_*, set by callbacks, handled by the peer's work item
  * @error: why CONN_FAILED, the first reason
  * @refusal: what the peer said when it refused, REFUSE_*
+ * @version: and which version of the protocol it has
  * @deadline: for being established; in jiffies
  * @up_since: in jiffies
  * @incarnation: the peer's
@@ -237,6 +192,7 @@ struct rdma_conn {
 	unsigned long events;
 	int error;
 	u16 refusal;
+	u16 version;
 	unsigned long deadline;
 	unsigned long up_since;
 	u64 incarnation;
@@ -324,7 +280,6 @@ extern struct workqueue_struct *rdma_wq;
 extern struct workqueue_struct *rdma_rx_wq;
 
 /* xport_rdma_conn.c: making and ending a connection */
-const char *refusal_name(u16 reason);
 int hello_parse(const struct rdma_conn_param *param, const struct pnode *node,
 		struct rdma_hello *hello);
 struct rdma_conn *conn_alloc(bool passive);

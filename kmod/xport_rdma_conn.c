@@ -13,8 +13,6 @@
 
 #include "xport_rdma.h"
 
-#define RING_DEPTH_MIN		16	/* what we accept of a peer */
-#define RING_DEPTH_MAX		4096
 #define READ_DEPTH_MAX		16	/* READs that an adapter has under way */
 #define CONNECT_TIMEOUT_MS	10000
 #define DISCONNECT_TIMEOUT_MS	500
@@ -26,24 +24,6 @@
 static unsigned int ack_timeout = 16;
 module_param(ack_timeout, uint, 0644);
 MODULE_PARM_DESC(ack_timeout, "rdma: repeat what is not acknowledged after 4.096 us << this (8..24); for new connections");
-
-static const char * const refusals[] = {
-	[REFUSE_NONE]		= "no reason given",
-	[REFUSE_MALFORMED]	= "not a proclet node",
-	[REFUSE_VERSION]	= "another version of the protocol",
-	[REFUSE_PAGE_SIZE]	= "another page size",
-	[REFUSE_WRONG_NODE]	= "meant for another node",
-	[REFUSE_UNKNOWN]	= "no peer with this id is configured",
-	[REFUSE_ADDRESS]	= "the peer is configured with another address",
-	[REFUSE_DIRECTION]	= "the lower id connects",
-	[REFUSE_STOPPED]	= "the peer is not started",
-	[REFUSE_BUSY]		= "no resources",
-};
-
-const char *refusal_name(u16 reason)
-{
-	return refusals[reason < ARRAY_SIZE(refusals) ? reason : REFUSE_NONE];
-}
 
 /* Failing and kicking: any context. */
 
@@ -219,9 +199,9 @@ static void conn_param(struct rdma_conn *conn, struct rdma_conn_param *param,
 	const struct peer *peer = conn->p->peer;
 
 	*hello = (struct rdma_hello) {
-		.magic = cpu_to_le32(RDMA_HELLO_MAGIC),
-		.version = cpu_to_le16(RDMA_HELLO_VERSION),
-		.page_shift = cpu_to_le16(PAGE_SHIFT),
+		.magic = cpu_to_le32(HELLO_MAGIC),
+		.version = cpu_to_le16(WIRE_VERSION),
+		.page_shift = cpu_to_le16(HELLO_PAGE_SHIFT),
 		.from = cpu_to_le16(peer->node->id),
 		.to = cpu_to_le16(peer->id),
 		.depth = cpu_to_le16(RING_DEPTH),
@@ -246,29 +226,17 @@ static void conn_set_ack_timeout(struct rdma_conn *conn)
 	rdma_set_ack_timeout(conn->id, clamp(READ_ONCE(ack_timeout), 8U, 24U));
 }
 
-static int hello_check(const struct rdma_hello *hello, const struct pnode *node)
-{
-	if (le32_to_cpu(hello->magic) != RDMA_HELLO_MAGIC)
-		return REFUSE_MALFORMED;
-	if (le16_to_cpu(hello->version) != RDMA_HELLO_VERSION)
-		return REFUSE_VERSION;
-	if (le16_to_cpu(hello->page_shift) != PAGE_SHIFT)
-		return REFUSE_PAGE_SIZE;
-	if (le16_to_cpu(hello->to) != node->id)
-		return REFUSE_WRONG_NODE;
-	if (le16_to_cpu(hello->depth) < RING_DEPTH_MIN ||
-	    le16_to_cpu(hello->depth) > RING_DEPTH_MAX)
-		return REFUSE_MALFORMED;
-	return REFUSE_NONE;
-}
-
 int hello_parse(const struct rdma_conn_param *param, const struct pnode *node,
 		struct rdma_hello *hello)
 {
-	if (!param->private_data || param->private_data_len < sizeof(*hello))
+	u32 len = min_t(u32, param->private_data_len, sizeof(*hello));
+
+	BUILD_BUG_ON(PAGE_SHIFT != HELLO_PAGE_SHIFT);
+	memset(hello, 0, sizeof(*hello));
+	if (!param->private_data)
 		return REFUSE_MALFORMED;
-	memcpy(hello, param->private_data, sizeof(*hello));
-	return hello_check(hello, node);
+	memcpy(hello, param->private_data, len);
+	return hello_check(hello, len, node->id);
 }
 
 int conn_resolve_route(struct rdma_conn *conn, unsigned int timeout_ms)
@@ -296,8 +264,9 @@ int conn_accept(struct rdma_conn *conn)
 	struct rdma_conn_param param;
 	struct rdma_hello hello;
 	struct rdma_refused refused = {
-		.magic = cpu_to_le32(RDMA_HELLO_MAGIC),
+		.magic = cpu_to_le32(HELLO_MAGIC),
 		.reason = cpu_to_le16(REFUSE_BUSY),
+		.version = cpu_to_le16(WIRE_VERSION),
 	};
 	int ret;
 
@@ -326,9 +295,10 @@ static void conn_rejected(struct rdma_conn *conn, struct rdma_cm_event *ev)
 	data = rdma_consumer_reject_data(conn->id, ev, &len);
 	if (data && len >= sizeof(refused)) {
 		memcpy(&refused, data, sizeof(refused));
-		if (le32_to_cpu(refused.magic) == RDMA_HELLO_MAGIC &&
-		    le16_to_cpu(refused.reason) < ARRAY_SIZE(refusals))
+		if (le32_to_cpu(refused.magic) == HELLO_MAGIC) {
 			conn->refusal = le16_to_cpu(refused.reason);
+			conn->version = le16_to_cpu(refused.version);
+		}
 	}
 	conn_fail(conn, -ECONNREFUSED);
 }
@@ -336,6 +306,7 @@ static void conn_rejected(struct rdma_conn *conn, struct rdma_cm_event *ev)
 static void conn_established(struct rdma_conn *conn, const struct rdma_cm_event *ev)
 {
 	const struct peer *peer = conn->p->peer;
+	char text[HELLO_TEXT_MAX];
 	struct rdma_hello hello;
 	int reason;
 
@@ -347,7 +318,9 @@ static void conn_established(struct rdma_conn *conn, const struct rdma_cm_event 
 			pr_warn_ratelimited("%s: %pISpc is not peer %s: %s\n",
 					    peer->node->name,
 					    &conn->id->route.addr.dst_addr,
-					    peer->name, refusals[reason]);
+					    peer->name,
+					    hello_text(text, reason,
+						       le16_to_cpu(hello.version)));
 			conn_fail(conn, -EPROTO);
 			return;
 		}

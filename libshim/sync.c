@@ -22,6 +22,17 @@ static inline bool in_proclet(void)
 	return likely(tcb_self());
 }
 
+/* Is it in the caller's proclet? What the kernel says of words, but for unused memory. */
+static bool is_own(const void *object)
+{
+	struct proclet_tcb *tcb = tcb_self(), *other = tcb_of((unsigned long)object);
+	const struct proclet_heap *heap = (void *)PROCLET_ID_HEAP(tcb->proclet);
+
+	if (other)
+		return other->proclet == tcb->proclet;
+	return (__u64)object - (__u64)heap < heap->capacity;
+}
+
 noinline int word_wait(const void *word, __u32 value, __u64 deadline)
 {
 	struct proclet_wait_args args = { .addr = (__u64)word, .value = value };
@@ -182,6 +193,9 @@ static int cond_wait(proclet_cond_t *c, proclet_mutex_t *m, __u64 deadline)
 	int err, ret;
 	__u32 seq;
 
+	/* It is going to wait at one of them, and perhaps at the other. */
+	if (!is_own(c) || !is_own(m))
+		return -EINVAL;
 	/* A signal from now on makes the word another one. */
 	seq = low(__atomic_fetch_add(&c->state, pair(0, 1), __ATOMIC_SEQ_CST));
 	err = mutex_unlock(m);
@@ -192,7 +206,10 @@ static int cond_wait(proclet_cond_t *c, proclet_mutex_t *m, __u64 deadline)
 	ret = word_wait(&c->state, seq, deadline);
 	if (ret)
 		cond_leave(c, seq);
-	err = mutex_lock(m);
+	/* The caller cannot go on without it, so not for want of memory either. */
+	do
+		err = mutex_lock(m);
+	while (err == -ENOMEM);
 	return err ? err : ret;
 }
 
@@ -347,6 +364,44 @@ PUBLIC int proclet_rwlock_init(proclet_rwlock_t *rw)
 	return 0;
 }
 
+/*
+ * Somebody who is counted as waiting gives up. False: too late, the lock has been
+ * handed over to one more than would then be left.
+ */
+static bool rw_leave(proclet_rwlock_t *rw, bool writer)
+{
+	__u64 s = load(&rw->state), new;
+	__u32 readers;
+
+	do {
+		if (!rw_count(s, writer ? RW_WRITER_WAITS : RW_READER_WAITS))
+			return false;
+		new = s - (writer ? RW_WRITER_WAITS : RW_READER_WAITS);
+		readers = 0;
+		/* Readers that waited for this writer alone. */
+		if (writer && !(new & RW_WRITER) && !rw_count(new, RW_WRITER_WAITS)) {
+			readers = rw_count(new, RW_READER_WAITS);
+			new += readers * (RW_READER - RW_READER_WAITS);
+		}
+	} while (!replace(&rw->state, &s, new));
+	if (readers)
+		sem_add(&rw->readers, readers);
+	return true;
+}
+
+static noinline int rw_wait(proclet_rwlock_t *rw, bool writer)
+{
+	proclet_sem_t *sem = writer ? &rw->writers : &rw->readers;
+	int err = sem_wait(sem, 0);
+
+	if (!err || rw_leave(rw, writer))
+		return err;
+	/* It is ours, so the token is there, or about to be. */
+	while (sem_wait(sem, 0))
+		;
+	return 0;
+}
+
 static int rw_lock(proclet_rwlock_t *rw, bool writer, bool try)
 {
 	__u64 s, busy, take, wait;
@@ -361,10 +416,11 @@ static int rw_lock(proclet_rwlock_t *rw, bool writer, bool try)
 		busy |= writer ? rw_count(s, RW_READER) : rw_count(s, RW_WRITER_WAITS);
 		if (busy && try)
 			return -EBUSY;
-		if (rw_count(s, RW_READER) == RW_MAX || rw_count(s, wait) == RW_MAX)
+		if (rw_count(s, RW_READER) + rw_count(s, RW_READER_WAITS) >= RW_MAX ||
+		    rw_count(s, RW_WRITER_WAITS) == RW_MAX)
 			return -EAGAIN;
 	} while (!replace(&rw->state, &s, s + (busy ? wait : take)));
-	return busy ? sem_wait(writer ? &rw->writers : &rw->readers, 0) : 0;
+	return busy ? rw_wait(rw, writer) : 0;
 }
 
 PUBLIC int proclet_rwlock_rdlock(proclet_rwlock_t *rw)
@@ -448,6 +504,9 @@ static noinline int once_run(proclet_once_t *once, void (*fn)(void *arg), void *
 	__u32 s = NEW;
 	int err;
 
+	/* Others could not wait for us. */
+	if (!is_own(once))
+		return -EINVAL;
 	if (__atomic_compare_exchange_n(&once->state, &s, RUNNING, false,
 					__ATOMIC_ACQUIRE, __ATOMIC_ACQUIRE)) {
 		fn(arg);
@@ -491,6 +550,17 @@ PUBLIC int proclet_barrier_init(proclet_barrier_t *b, unsigned int count)
 	return 0;
 }
 
+/* The caller does not wait any more. False: it need not, the round is over. */
+static bool barrier_leave(proclet_barrier_t *b, __u32 round)
+{
+	__u64 s = load(&b->state);
+
+	while (low(s) == round)
+		if (replace(&b->state, &s, s - pair(0, 1)))
+			return true;
+	return false;
+}
+
 PUBLIC int proclet_barrier_wait(proclet_barrier_t *b)
 {
 	__u64 s, new;
@@ -514,7 +584,7 @@ PUBLIC int proclet_barrier_wait(proclet_barrier_t *b)
 	}
 	do {
 		err = word_wait(&b->state, round, 0);
-		if (err)
+		if (err && barrier_leave(b, round))
 			return err;
 	} while (low(load(&b->state)) == round);
 	return 0;

@@ -5,6 +5,7 @@
  * native: libshim (section shim_native), shared libraries, the vDSO. A thread
  * is not parked in native code, nor with native code beneath it on its stack.
  */
+#include <dlfcn.h>
 #include <elf.h>
 #include <errno.h>
 #include <link.h>
@@ -15,8 +16,8 @@
 #include "internal.h"
 
 #define EXE_RANGES	8
-#define NATIVE_RANGES	256
 #define RED_ZONE	128
+#define LOOKUPS_MAX	64
 
 struct range {
 	unsigned long start, end;
@@ -35,19 +36,8 @@ extern const char __stop_shim_heap[] __attribute__((weak));
 static struct range exe[EXE_RANGES];
 static unsigned int nexe;
 
-/*
- * Native text, by address of the words on a stack: a filter before unwinding.
- * The table in use is not written; @seq tells that it became the other one.
- */
-struct natives {
-	unsigned int n;
-	unsigned long start, end;
-	struct range range[NATIVE_RANGES];
-	unsigned long long adds, subs;
-};
-static struct natives natives[2];
-static unsigned int natives_seq;
-static bool natives_busy;
+/* The program, and this library if that is not part of it: neither is ever unloaded. */
+static struct range own[2];
 
 static bool in(unsigned long ip, const char *start, const char *end)
 {
@@ -162,89 +152,43 @@ static int read_exe(struct dl_phdr_info *info, size_t size, void *arg)
 	return 1;
 }
 
-struct read_natives {
-	struct natives *to;
-	unsigned int object;
-};
-
-static void natives_add(struct natives *to, unsigned long start, unsigned long end)
+static void own_init(void)
 {
-	if (to->n == NATIVE_RANGES) {
-		/* Too much is safe: it only costs unwinding. */
-		struct range *last = &to->range[to->n - 1];
-
-		if (start < last->start)
-			last->start = start;
-		if (end > last->end)
-			last->end = end;
-	} else {
-		to->range[to->n].start = start;
-		to->range[to->n].end = end;
-		to->n++;
-	}
-	if (start < to->start)
-		to->start = start;
-	if (end > to->end)
-		to->end = end;
-}
-
-static int read_native(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	struct read_natives *rn = arg;
-	unsigned long start;
+	const void *at[] = { (void *)exe[0].start, __start_shim_native };
+	struct dl_find_object found;
 	unsigned int i;
 
-	(void)size;
-	rn->to->adds = info->dlpi_adds;
-	rn->to->subs = info->dlpi_subs;
-	if (!rn->object++)
-		return 0;
-	for (i = 0; i < info->dlpi_phnum; i++) {
-		const Elf64_Phdr *ph = &info->dlpi_phdr[i];
-
-		if (ph->p_type != PT_LOAD || !(ph->p_flags & PF_X))
+	for (i = 0; i < 2; i++) {
+		if (_dl_find_object((void *)at[i], &found))
 			continue;
-		start = info->dlpi_addr + ph->p_vaddr;
-		natives_add(rn->to, start, start + ph->p_memsz);
+		own[i].start = (unsigned long)found.dlfo_map_start;
+		own[i].end = (unsigned long)found.dlfo_map_end;
 	}
-	return 0;
 }
 
-static void natives_read(struct natives *to)
+/*
+ * Could this word be a return address into native code? Data of other libraries is
+ * taken for that as well. The C library's table of what is loaded, which knows of
+ * dlopen() at once, is read without a lock, but is not so fast that it could be asked
+ * for all words of a long stack: @lookups are left.
+ */
+static bool suspicious(unsigned long w, unsigned int *lookups)
 {
-	struct read_natives rn = { .to = to };
+	struct dl_find_object found;
+	unsigned int i;
 
-	to->n = 0;
-	to->start = ~0UL;
-	to->end = 0;
-	natives_add(to, (unsigned long)__start_shim_native,
-		    (unsigned long)__stop_shim_native);
-	dl_iterate_phdr(read_native, &rn);
-}
-
-static int read_changes(struct dl_phdr_info *info, size_t size, void *arg)
-{
-	const struct natives *now = arg;
-
-	(void)size;
-	return info->dlpi_adds == now->adds && info->dlpi_subs == now->subs ? 1 : 2;
-}
-
-/* The present table; NULL: somebody is writing it. */
-static const struct natives *natives_get(unsigned int *seq)
-{
-	unsigned int now = __atomic_load_n(&natives_seq, __ATOMIC_ACQUIRE);
-
-	if (dl_iterate_phdr(read_changes, &natives[now % 2]) == 2) {
-		if (__atomic_exchange_n(&natives_busy, true, __ATOMIC_ACQUIRE))
-			return NULL;
-		now = __atomic_load_n(&natives_seq, __ATOMIC_RELAXED) + 1;
-		natives_read(&natives[now % 2]);
-		__atomic_store_n(&natives_seq, now, __ATOMIC_RELEASE);
-		__atomic_store_n(&natives_busy, false, __ATOMIC_RELEASE);
-	}
-	*seq = now;
-	return &natives[now % 2];
+	if (w - PROCLET_REGION_BASE < PROCLET_REGION_SIZE || w < 65536 || w >> 47)
+		return false;
+	if (in(w, __start_shim_native, __stop_shim_native))
+		return true;
+	for (i = 0; i < 2; i++)
+		if (w >= own[i].start && w < own[i].end)
+			return false;
+	/* Too much is safe: it only costs unwinding. */
+	if (!*lookups)
+		return true;
+	--*lookups;
+	return !_dl_find_object((void *)w, &found);
 }
 
 /*
@@ -253,27 +197,15 @@ static const struct natives *natives_get(unsigned int *seq)
  */
 static unsigned long last_suspicious(unsigned long sp, unsigned long end)
 {
-	unsigned long w, at = end, last = 0;
-	const struct natives *now;
-	unsigned int seq, i;
+	unsigned int lookups = LOOKUPS_MAX;
+	unsigned long at = end;
 
-	now = natives_get(&seq);
-	if (!now)
-		return end - sizeof(w);
 	while (at > sp) {
-		at -= sizeof(w);
-		w = *(unsigned long *)at;
-		if (likely(w < now->start || w >= now->end))
-			continue;
-		for (i = 0; i < now->n && !last; i++)
-			if (w >= now->range[i].start && w < now->range[i].end)
-				last = at;
-		if (last)
-			break;
+		at -= sizeof(long);
+		if (suspicious(*(unsigned long *)at, &lookups))
+			return at;
 	}
-	if (__atomic_load_n(&natives_seq, __ATOMIC_ACQUIRE) != seq)
-		return end - sizeof(w);
-	return last;
+	return 0;
 }
 
 /*
@@ -349,7 +281,7 @@ int text_init(struct proclet_ident *ident)
 	ident->shim[1] = (unsigned long)__stop_shim_native;
 	ident->xfeatures = xfeatures();
 
-	natives_read(&natives[0]);
+	own_init();
 	unwind_init();
 	return 0;
 }

@@ -306,22 +306,23 @@ static bool command_says(const char *command, const char *const *words)
 METHOD(shown)
 {
 	const proclet_t *p = in;
-	char far[20], here[20], self[20];
+	char far[20], here[20], self[20], node[12];
 
 	snprintf(far, sizeof(far), "%016llx", (unsigned long long)p[0]);
 	snprintf(here, sizeof(here), "%016llx", (unsigned long long)p[1]);
 	snprintf(self, sizeof(self), "%016llx", (unsigned long long)proclet_self());
+	snprintf(node, sizeof(node), "%d", lproc_node());
 	if (!command_says("procletctl ps -l life", (const char *[]){
-		"2", "life", here, "present", NULL }))
+		node, "life", here, "present", NULL }))
 		return 1;
 	if (!command_says("procletctl threads -l life", (const char *[]){
-		"2", "life", here, "waiting", "-", "3", "wait_forever", "call", far, NULL }))
+		node, "life", here, "waiting", "-", "3", "wait_forever", "call", far, NULL }))
 		return 2;
 	if (!command_says("procletctl threads -l life", (const char *[]){
-		"2", "life", self, "running", "shown", NULL }))
+		node, "life", self, "running", "shown", NULL }))
 		return 3;
 	if (!command_says("procletctl lprocs -l life", (const char *[]){
-		"2", "life", "survive", NULL }))
+		node, "life", "survive", NULL }))
 		return 4;
 	return command_says("procletctl ps -l elsewhere", (const char *[]){ "life", NULL }) ? 5 : 0;
 }
@@ -481,19 +482,29 @@ static int tables(void)
 	while (proclet_call(both[0], is_waiting, NULL, 0, NULL, 0) != 1)
 		;
 	CHECK_EQ(proclet_call(p, shown, both, sizeof(both), NULL, 0), 0);
+	/* What is known of a thread moves with it. */
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(proclet_migrate(q, nodes[i], 0), 0);
+		CHECK_EQ(proclet_migrate(p, nodes[i], 0), 0);
+		CHECK_EQ(proclet_call(p, shown, both, sizeof(both), NULL, 0), 0);
+	}
 	return KSFT_PASS;
 }
 
 static int errors_have_names(void)
 {
+	/* All that the public headers name. */
 	static const int own[] = {
-		EALREADY, EBUSY, ECONNRESET, EEXIST, EHOSTUNREACH, EINVAL, EMSGSIZE,
-		ENODEV, ENOMEM, EPERM, ESHUTDOWN, ESTALE, ETIMEDOUT, EXDEV,
+#define NAMED(error) error,
+#include "errors.h"
 	};
 
+	CHECK_GE(ARRAY_SIZE(own), 29);
 	for (size_t i = 0; i < ARRAY_SIZE(own); i++) {
 		const char *s = proclet_strerror(-own[i]);
 
+		if (!strcmp(s, strerror(own[i])))
+			diag("%s", s);
 		CHECK(strcmp(s, strerror(own[i])) && strlen(s) > 8);
 		CHECK(s == proclet_strerror(-own[i]));
 		for (size_t k = 0; k < i; k++)

@@ -624,7 +624,11 @@ PROCLET_METHOD(uncontended);
 /* What is wrong is said, and breaks nothing. Returns the line that was surprised. */
 static ssize_t misuse(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	static proclet_mutex_t outside = { 2 };
+	static proclet_mutex_t outside = { 2 }, held;
+	static proclet_rwlock_t rwlock;
+	static proclet_once_t once;
+	static proclet_barrier_t outsiders;
+	static proclet_cond_t cond;
 	struct shared *s = root;
 	proclet_barrier_t none = { 0 };
 	proclet_mutex_t *unaligned = (void *)((char *)&s->sem + 1);
@@ -648,6 +652,30 @@ static ssize_t misuse(void *root, const void *in, size_t in_len, void *out, size
 	EXPECT(proclet_sem_init(&s->sem, 0), 0);
 	/* Static memory is not the proclet's: to wait there is refused. */
 	EXPECT(proclet_mutex_lock(&outside), -EINVAL);
+	/* Who was refused is not counted as waiting. */
+	EXPECT(proclet_rwlock_wrlock(&rwlock), 0);
+	EXPECT(proclet_rwlock_rdlock(&rwlock), -EINVAL);
+	EXPECT(proclet_rwlock_wrlock(&rwlock), -EINVAL);
+	EXPECT(proclet_rwlock_unlock(&rwlock), 0);
+	EXPECT(proclet_rwlock_rdlock(&rwlock), 0);
+	EXPECT(proclet_rwlock_wrlock(&rwlock), -EINVAL);
+	EXPECT(proclet_rwlock_rdlock(&rwlock), 0);
+	EXPECT(proclet_rwlock_unlock(&rwlock), 0);
+	EXPECT(proclet_rwlock_unlock(&rwlock), 0);
+	EXPECT(proclet_rwlock_unlock(&rwlock), -EPERM);
+	EXPECT(proclet_barrier_init(&outsiders, 2), 0);
+	EXPECT(proclet_barrier_wait(&outsiders), -EINVAL);
+	EXPECT(proclet_barrier_wait(&outsiders), -EINVAL);
+	/* Nor is anything begun that others could not wait for. */
+	EXPECT(proclet_once(&once, only_once, (void *)&s->onces[0].calls), -EINVAL);
+	EXPECT(s->onces[0].calls, 0);
+	EXPECT(proclet_mutex_lock(&held), 0);
+	EXPECT(proclet_cond_wait(&s->cond, &held), -EINVAL);
+	EXPECT(proclet_mutex_trylock(&held), -EBUSY);
+	EXPECT(proclet_mutex_unlock(&held), 0);
+	EXPECT(proclet_mutex_lock(&s->mutex), 0);
+	EXPECT(proclet_cond_wait(&cond, &s->mutex), -EINVAL);
+	EXPECT(proclet_mutex_unlock(&s->mutex), 0);
 	s->sem.state = ~0ULL;
 	EXPECT(proclet_mutex_lock(unaligned), -EINVAL);
 	s->sem.state = 0;

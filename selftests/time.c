@@ -866,6 +866,58 @@ static int timeout_in_stopped_member(void)
 	return KSFT_PASS;
 }
 
+static void set_parameter(const char *name, const char *value)
+{
+	char path[128];
+	int fd;
+
+	snprintf(path, sizeof(path), PARAMETERS "%s", name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0 || write(fd, value, strlen(value)) < 0)
+		perror(path);
+	if (fd >= 0)
+		close(fd);
+}
+
+/*
+ * Who has the call is given no time to say whether it has begun: the callers do not
+ * wait for that, and what is said too late does no harm.
+ */
+static int timeout_without_answer(void)
+{
+	struct tally y = { 0, 0, 0, 0 };
+	char text[128];
+	__u64 began;
+	ssize_t id;
+
+	TRY(setup());
+	id = proclet_call(helper[1], pid, NULL, 0, NULL, 0);
+	CHECK_GE(id, 1);
+	snprintf(text, sizeof(text), "(sleep 1; kill -STOP %zd; sleep 5; kill -CONT %zd) >/dev/null 2>&1 &",
+		 id, id);
+	CHECK_EQ(proclet_call(helper[1], command, text, strlen(text) + 1, NULL, 0), 0);
+	set_parameter("cancel_ms", "0");
+	began = proclet_clock_ns();
+	/* No more of its workers than this can have stopped within the method. */
+	for (unsigned int i = 0; y.perhaps < 6; i++) {
+		struct timed t = { on[1], bump, NULL, 0, 50 * MS, 0, 0 };
+
+		if (i % 2)
+			timed_native(&t);
+		else
+			timed_run(&t);
+		tally_add(&y, t.ret);
+		if (t.took > t.timeout + SLACK || proclet_clock_ns() > began + 30 * SECOND)
+			break;
+		if (t.ret >= 0)
+			proclet_sleep_until(proclet_clock_ns() + 20 * MS);
+	}
+	set_parameter("cancel_ms", "60000");
+	CHECK_GE(y.perhaps, 6);
+	TRY(tally_check(&y, on[1]));
+	return KSFT_PASS;
+}
+
 /* The callee is being frozen, which takes long. */
 static int frozen(int n)
 {
@@ -1066,6 +1118,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(timeout_while_it_waits),
 	TAP_TEST(timeout_while_it_runs),
 	TAP_TEST(timeout_in_stopped_member),
+	TAP_TEST(timeout_without_answer),
 	TAP_TEST(timeout_while_it_freezes),
 	TAP_TEST(timeout_of_moving_callee),
 	TAP_TEST(timeout_of_moving_caller),
@@ -1077,19 +1130,6 @@ static int root(int argc, char **argv)
 {
 	tap_stop = end_all;
 	return tap_run(tests, ARRAY_SIZE(tests), argc, argv);
-}
-
-static void set_parameter(const char *name, const char *value)
-{
-	char path[128];
-	int fd;
-
-	snprintf(path, sizeof(path), PARAMETERS "%s", name);
-	fd = open(path, O_WRONLY);
-	if (fd < 0 || write(fd, value, strlen(value)) < 0)
-		perror(path);
-	if (fd >= 0)
-		close(fd);
 }
 
 int main(int argc, char **argv)

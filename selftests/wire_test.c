@@ -10,7 +10,7 @@
 
 #include <kselftest.h>
 
-#include "../kmod/wire.h"
+#include "../kmod/hello.h"
 #include "random.h"
 
 #define HEAP_GRANULE	(3u << 21)	/* the first granule of node 4's slice */
@@ -1087,10 +1087,69 @@ static void altered_blobs(void)
 	ksft_print_msg("%lu of %lu accepted\n", accepted, rounds);
 }
 
+static int hello_as(__u32 len, const struct rdma_hello *hello)
+{
+	void *copy = malloc(len ?: 1);
+	int ret;
+
+	memcpy(copy, hello, len);
+	ret = hello_check(copy, len, 2);
+	free(copy);
+	return ret;
+}
+
+/* Another version is refused, whatever its hello is like, in words with both numbers. */
+static void hellos(void)
+{
+	static const __u16 versions[] = { 0, WIRE_VERSION - 1, WIRE_VERSION + 1, 0xffff };
+	const struct rdma_hello good = {
+		.magic = htole32(HELLO_MAGIC),
+		.version = htole16(WIRE_VERSION),
+		.page_shift = htole16(HELLO_PAGE_SHIFT),
+		.from = htole16(1),
+		.to = htole16(2),
+		.depth = htole16(128),
+	};
+	char text[HELLO_TEXT_MAX], theirs[32], ours[32];
+	struct rdma_hello hello = good;
+
+	EXPECT(hello_as(sizeof(hello), &hello) == REFUSE_NONE);
+	for (__u32 len = 0; len < sizeof(hello); len++)
+		EXPECT(hello_as(len, &hello) == REFUSE_MALFORMED, "%u bytes", len);
+	for (size_t i = 0; i < ARRAY_SIZE(versions); i++) {
+		memset(&hello, 0xff, sizeof(hello));
+		hello.magic = good.magic;
+		hello.version = htole16(versions[i]);
+		EXPECT(hello_as(sizeof(hello), &hello) == REFUSE_VERSION, "%u", versions[i]);
+		EXPECT(hello_as(6, &hello) == REFUSE_VERSION, "%u", versions[i]);
+		snprintf(theirs, sizeof(theirs), "it has version %u ", versions[i]);
+		snprintf(ours, sizeof(ours), "this node has version %d", WIRE_VERSION);
+		hello_text(text, REFUSE_VERSION, versions[i]);
+		EXPECT(strstr(text, theirs), "%s", text);
+		EXPECT(strstr(text, ours), "%s", text);
+	}
+#define HELLO(field, value, reason) do {				\
+	hello = good;							\
+	hello.field = value;						\
+	EXPECT(hello_as(sizeof(hello), &hello) == (reason), #field);	\
+} while (0)
+	HELLO(magic, 0, REFUSE_MALFORMED);
+	HELLO(page_shift, htole16(16), REFUSE_PAGE_SIZE);
+	HELLO(to, htole16(1), REFUSE_WRONG_NODE);
+	HELLO(depth, htole16(HELLO_DEPTH_MIN - 1), REFUSE_MALFORMED);
+	HELLO(depth, htole16(HELLO_DEPTH_MIN), REFUSE_NONE);
+	HELLO(depth, htole16(HELLO_DEPTH_MAX), REFUSE_NONE);
+	HELLO(depth, htole16(HELLO_DEPTH_MAX + 1), REFUSE_MALFORMED);
+	/* Reasons of other versions are words, too. */
+	for (__u32 reason = 0; reason < REFUSALS + 2; reason++)
+		EXPECT(strlen(hello_text(text, reason, 1)) > 5, "%u", reason);
+}
+
 static const struct {
 	const char *name;
 	void (*fn)(void);
 } tests[] = {
+	{ "hellos", hellos },
 	{ "every_type_is_covered", every_type_is_covered },
 	{ "well_formed", well_formed },
 	{ "truncated", truncated },

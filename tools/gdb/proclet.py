@@ -77,9 +77,12 @@ class Tcb:
 
 def segments_of_core():
     for line in gdb.execute("maint info sections -all-objects", to_string=True).splitlines():
-        m = re.search(r"0x([0-9a-f]+)->0x[0-9a-f]+ at .*: load", line)
-        if m:
-            yield segment_of(int(m.group(1), 16))
+        m = re.search(r"0x([0-9a-f]+)->0x([0-9a-f]+) at .*: load", line)
+        if not m or segment_of(int(m.group(1), 16)) is None:
+            continue
+        # The end of one segment and the beginning of the next can be one section.
+        for addr in range(segment_of(int(m.group(1), 16)), int(m.group(2), 16), SEGMENT):
+            yield segment_of(addr)
 
 
 def segments_of_process(node):

@@ -81,11 +81,11 @@ copy_modules() # DIR PREFIX
 }
 
 # The guests have a merged /usr, as Debian has.
-guest_path()
+guest_path() # PATH; sets GUEST_PATH
 {
-	case $1 in
-	/bin/*|/sbin/*|/lib/*|/lib64/*)	printf '/usr%s\n' "$1" ;;
-	*)				printf '%s\n' "$1" ;;
+	case $1/ in
+	/bin/*|/sbin/*|/lib/*|/lib64/*)	GUEST_PATH=/usr$1 ;;
+	*)				GUEST_PATH=$1 ;;
 	esac
 }
 
@@ -96,16 +96,16 @@ add_path() # ABSOLUTE-PATH
 {
 	local p
 
-	p=$(guest_path "$1")
-	case $p in
+	guest_path "$1"
+	p=$GUEST_PATH
+	case $p/ in
 	/proc/*|/sys/*|/dev/*|/vc/*)	die "$1: files cannot be put there in a guest" ;;
 	esac
 	[ -e "$p" ] || die "$1: no such file"
 	# Parents too: the kernel makes none by itself.
-	while [ "$p" != / ]; do
+	until [ -z "$p" ] || [ -n "${FILES[$p]-}" ]; do
 		FILES[$p]=1
 		p=${p%/*}
-		[ -n "$p" ] || p=/
 	done
 }
 
@@ -114,7 +114,8 @@ add_file() # ABSOLUTE-PATH
 {
 	local magic line lib
 
-	[ -n "${FILES[$(guest_path "$1")]-}" ] && return
+	guest_path "$1"
+	[ -n "${FILES[$GUEST_PATH]-}" ] && return
 	add_path "$1"
 	[ -f "$1" ] || return 0
 	magic=$(head -c 4 "$1" | od -An -tx1 | tr -d ' ')
@@ -122,7 +123,11 @@ add_file() # ABSOLUTE-PATH
 	7f454c46)
 		while read -r line; do
 			case $line in
-			*'not found'*)	die "$1: shared library ${line%% *} not found" ;;
+			*'not found'*)
+				# It can be found in the guest: LD_LIBRARY_PATH may differ.
+				say "$1: shared library ${line%% *} not found"
+				continue
+				;;
 			*'=> /'*)	lib=${line#*=> } ;;
 			/*)		lib=$line ;;
 			*)		continue ;;
@@ -182,40 +187,37 @@ archive_dir() # DIR
 
 build_base() # OUT
 {
-	local tmp d f
+	local root=$TEMP/root d f
 
-	[ -e "$1" ] && return
+	# The time is that of its last use.
+	[ -e "$1" ] && touch "$1" && return
 	find "$CACHE" -maxdepth 1 -name "base-$K_RELEASE-*" -mtime +1 -delete
-	tmp=$(mktemp -d "$CACHE/.base.XXXXXX") || return
-	mkdir -p "$tmp"/root/{proc,sys,dev,tmp,run,etc,root,var,vc/modules,usr/{bin,sbin,lib,lib64}}
-	chmod 1777 "$tmp/root/tmp"
+	mkdir -p "$root"/{proc,sys,dev,tmp,run,etc,root,var,vc/modules,usr/{bin,sbin,lib,lib64}}
+	chmod 1777 "$root/tmp" || return
 	for d in bin sbin lib lib64; do
-		ln -s "usr/$d" "$tmp/root/$d"
+		ln -s "usr/$d" "$root/$d"
 	done
-	cp /bin/busybox "$tmp/root/usr/bin/busybox" || return
+	cp /bin/busybox "$root/usr/bin/busybox" || return
 	for f in $(/bin/busybox --list); do
-		[ "$f" = busybox ] || ln -s busybox "$tmp/root/usr/bin/$f"
+		[ "$f" = busybox ] || ln -s busybox "$root/usr/bin/$f"
 	done
 	# The host's are in the archive's second part.
-	rm -f "$tmp"/root/usr/bin/{ip,env}
-	cp "$HERE/vcluster.d/init" "$tmp/root/init" && chmod 755 "$tmp/root/init" || return
-	echo 'root:x:0:0:root:/root:/bin/sh' >"$tmp/root/etc/passwd"
-	echo 'root:x:0:' >"$tmp/root/etc/group"
+	rm -f "$root"/usr/bin/{ip,env}
+	cp "$HERE/vcluster.d/init" "$root/init" && chmod 755 "$root/init" || return
+	echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd"
+	echo 'root:x:0:' >"$root/etc/group"
 	echo 'passwd: files
 group: files
-hosts: files' >"$tmp/root/etc/nsswitch.conf"
-	module_order "${GUEST_MODULES[@]}" >"$tmp/modules" &&
-	copy_modules "$tmp/root/vc/modules" a <"$tmp/modules" || return
+hosts: files' >"$root/etc/nsswitch.conf"
+	module_order "${GUEST_MODULES[@]}" >"$TEMP/modules" &&
+	copy_modules "$root/vc/modules" a <"$TEMP/modules" || return
 	(
 		FILES=()
 		for f in "${GUEST_FILES[@]}"; do
 			add_file "$f"
 		done
-		{ archive_dir "$tmp/root" && archive_files; } >"$tmp/cpio"
-	) && mv "$tmp/cpio" "$1"
-	f=$?
-	rm -rf "$tmp"
-	return $f
+		{ archive_dir "$root" && archive_files; } >"$TEMP/cpio"
+	) && mv "$TEMP/cpio" "$1"
 }
 
 base_prepare() # sets BASE

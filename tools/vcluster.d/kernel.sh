@@ -52,34 +52,38 @@ extract_vmlinux() # BZIMAGE OUT
 	esac
 }
 
+debian_kernel_cached() # RELEASE
+{
+	[ -e "$K_DIR/image" ] && [ -e "$K_DIR/lib/modules/$1/modules.dep" ]
+}
+
 # Debian's image for K_RELEASE: the installed one, else the package's contents
 # (installing it would run boot loader hooks on the host for nothing).
 fetch_debian_kernel() # RELEASE VERSION SUITE
 {
-	local rel=$1 version=$2 suite=$3 tmp image
+	local rel=$1 version=$2 suite=$3 image
 
-	[ -e "$K_DIR/image" ] && return
+	debian_kernel_cached "$rel" && return
 	say "preparing kernel $rel (once)"
-	tmp=$(mktemp -d "$CACHE/.kernel.XXXXXX") || return
+	mkdir "$TEMP" && chmod 755 "$TEMP" || return
 	if [ -r "/boot/vmlinuz-$rel" ] && [ -r "/lib/modules/$rel/modules.dep" ]; then
 		image=/boot/vmlinuz-$rel
-		mkdir -p "$tmp/lib/modules"
-		ln -s "/lib/modules/$rel" "$tmp/lib/modules/$rel"
+		mkdir -p "$TEMP/lib/modules"
+		ln -s "/lib/modules/$rel" "$TEMP/lib/modules/$rel"
 	else
-		chmod 755 "$tmp"
 		(
-			cd "$tmp" &&
+			cd "$TEMP" &&
 			{ apt-get download -qq "linux-image-$rel=$version" ||
 			  apt-get download -qq ${suite:+-t "$suite"} "linux-image-$rel"; } 2>apt.log ||
 			{ cat apt.log >&2; exit 1; }
 			dpkg-deb --fsys-tarfile ./*.deb |
 				tar -x "${KERNEL_EXCLUDE[@]}" ./boot ./lib &&
 			depmod -b . "$rel" && rm -f ./*.deb apt.log
-		) || { rm -rf "$tmp"; return 1; }
-		image=$tmp/boot/vmlinuz-$rel
+		) || return
+		image=$TEMP/boot/vmlinuz-$rel
 	fi
-	extract_vmlinux "$image" "$tmp/image" && rm -rf "$tmp/boot" &&
-	rm -rf "$K_DIR" && mv "$tmp" "$K_DIR" || { rm -rf "$tmp"; return 1; }
+	extract_vmlinux "$image" "$TEMP/image" && rm -rf "$TEMP/boot" &&
+	rm -rf "$K_DIR" && mv "$TEMP" "$K_DIR"
 }
 
 debian_kernel() # HEADERS-DIR [SUITE]
@@ -89,7 +93,7 @@ debian_kernel() # HEADERS-DIR [SUITE]
 	K_BUILD=$1
 	K_RELEASE=$(build_release "$K_BUILD")
 	K_DIR=$CACHE/kernel-$K_RELEASE
-	[ -e "$K_DIR/image" ] && [ -e "$K_DIR/lib/modules/$K_RELEASE/modules.dep" ] && return
+	debian_kernel_cached "$K_RELEASE" && return
 	version=$(dpkg-query -W -f '${Version}' "linux-headers-$K_RELEASE" 2>/dev/null)
 	with_lock kernel fetch_debian_kernel "$K_RELEASE" "$version" "${2-}" ||
 		die "cannot prepare the image of kernel $K_RELEASE"
@@ -132,8 +136,29 @@ kernel_backports()
 	debian_kernel "$h" bookworm-backports
 }
 
+# A source tree with .config, which comes last.
+configure_debug_kernel() # TREE
+{
+	local fragment=$HERE/kernel/debug.config
+
+	rm -rf "$1" && mkdir "$1" &&
+	tar -xf /usr/src/linux-source-6.1.tar.xz -C "$1" --strip-components=1 &&
+	cd "$1" &&
+	make -s KCONFIG_CONFIG=.config.new tinyconfig &&
+	scripts/kconfig/merge_config.sh -m .config.new "$fragment" >merge.log &&
+	mv .config .config.new &&
+	make -s KCONFIG_CONFIG=.config.new olddefconfig || return
+	# A line that Kconfig did not accept is a mistake in the fragment.
+	if grep '^CONFIG_.*=[^n]' "$fragment" | grep -vxF -f .config.new; then
+		echo 'these lines of debug.config did not take effect'
+		return 1
+	fi
+	mv .config.new .config
+}
+
 # Built where it stays (objtool's objects know their place, and a moved tree
-# builds anew); one that was interrupted goes on.
+# builds anew); one that was interrupted goes on. The image comes last. ('set -e'
+# would have no effect here, as the callers look at the status.)
 build_debug_kernel()
 {
 	local tree=$K_DIR/build log=$K_DIR/log
@@ -142,30 +167,14 @@ build_debug_kernel()
 	mkdir -p "$K_DIR" || return
 	say "building the debug kernel (once, takes some minutes; log: $log)"
 	(
-		set -e
-		if [ ! -e "$tree/.config" ]; then
-			rm -rf "$tree"
-			mkdir "$tree"
-			tar -xf /usr/src/linux-source-6.1.tar.xz -C "$tree" --strip-components=1
-			cd "$tree"
-			make -s KCONFIG_CONFIG=.config.new tinyconfig
-			scripts/kconfig/merge_config.sh -m .config.new "$HERE/kernel/debug.config" >merge.log
-			mv .config .config.new
-			make -s KCONFIG_CONFIG=.config.new olddefconfig
-			# A line that Kconfig did not accept is a mistake in the fragment.
-			if grep '^CONFIG_.*=[^n]' "$HERE/kernel/debug.config" | grep -vxF -f .config.new; then
-				echo 'these lines of debug.config did not take effect'
-				exit 1
-			fi
-			mv .config.new .config
-		fi
-		cd "$tree"
-		nice make -s -j"$(nproc)" bzImage modules
-		make -s INSTALL_MOD_PATH="$K_DIR" modules_install
-		rm -f "$K_DIR"/lib/modules/*/{build,source}
-		cp arch/x86/boot/bzImage "$K_DIR/image.new"
+		{ [ -e "$tree/.config" ] || configure_debug_kernel "$tree"; } &&
+		cd "$tree" &&
+		nice make -s -j"$(nproc)" bzImage modules &&
+		make -s INSTALL_MOD_PATH="$K_DIR" modules_install &&
+		rm -f "$K_DIR"/lib/modules/*/{build,source} &&
+		cp arch/x86/boot/bzImage "$K_DIR/image.new" &&
 		mv "$K_DIR/image.new" "$K_DIR/image"
-	) >"$log" 2>&1 </dev/null || { tail -n 20 "$log" >&2; return 1; }
+	) >"$log" 2>&1 || { tail -n 20 "$log" >&2; return 1; }
 }
 
 kernel_debug()
@@ -186,10 +195,7 @@ kernel_debug()
 kernel_prepare() # KIND
 {
 	mkdir -p "$CACHE" || die "cannot make the cache directory $CACHE"
-	case $1 in
-	stock|backports|debug)	"kernel_$1" ;;
-	*)			usage_error "no such kernel: $1" ;;
-	esac
+	"kernel_$1"
 }
 
 # Module for this guest kernel. The stock one is what 'make' built in the tree;

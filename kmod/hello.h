@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * How nodes introduce themselves when they connect over RDMA, in the CM's private
+ * data. All fields are little endian. Also built in user space, for the unit tests.
+ */
+#ifndef _PROCLET_HELLO_H
+#define _PROCLET_HELLO_H
+
+#include "wire.h"
+
+#define HELLO_MAGIC	0x4c435250	/* "PRCL" */
+#define HELLO_PAGE_SHIFT	12	/* of WIRE_PAGE_SIZE */
+/* Receive buffers that a peer may have. */
+#define HELLO_DEPTH_MIN	16
+#define HELLO_DEPTH_MAX	4096
+
+/**
+ * struct rdma_hello - of who connects, and of who accepts that
+ * @magic: HELLO_MAGIC
+ * @version: WIRE_VERSION. This and @magic stay where they are for all versions
+ * @page_shift: log2 of the page size, must be the same
+ * @from: the sender's id
+ * @to: the id of the node that it wants to talk to
+ * @depth: receive buffers, the first credits of the other side
+ * @reserved: 0
+ * @incarnation: the sender's
+ */
+struct rdma_hello {
+	__le32 magic;
+	__le16 version;
+	__le16 page_shift;
+	__le16 from;
+	__le16 to;
+	__le16 depth;
+	__le16 reserved;
+	__le64 incarnation;
+};
+
+static_assert(sizeof(struct rdma_hello) == 24);
+
+enum rdma_refusal {
+	REFUSE_NONE,
+	REFUSE_MALFORMED,
+	REFUSE_VERSION,
+	REFUSE_PAGE_SIZE,
+	REFUSE_WRONG_NODE,
+	REFUSE_UNKNOWN,
+	REFUSE_ADDRESS,
+	REFUSE_DIRECTION,
+	REFUSE_STOPPED,
+	REFUSE_BUSY,
+	REFUSALS
+};
+
+/**
+ * struct rdma_refused - why a connection is refused; the same in all versions
+ * @magic: HELLO_MAGIC
+ * @reason: REFUSE_*
+ * @version: the sender's WIRE_VERSION
+ */
+struct rdma_refused {
+	__le32 magic;
+	__le16 reason;
+	__le16 version;
+};
+
+/* REFUSE_*: why node @self does not talk to who sent these @len bytes; 0: it does */
+int hello_check(const struct rdma_hello *hello, u32 len, u32 self);
+
+#define HELLO_TEXT_MAX	80
+
+/* A reason in words; @version: of the peer, for REFUSE_VERSION. Returns @text. */
+const char *hello_text(char text[HELLO_TEXT_MAX], u32 reason, u32 version);
+
+#endif /* _PROCLET_HELLO_H */
