@@ -157,6 +157,15 @@ static int life_account(struct life *l, struct inhabitant *h)
 	return KSFT_PASS;
 }
 
+static int nothing_wrong(struct life *l, const struct inhabitant *h)
+{
+	if (h->wrong)
+		diag("%llx: %.*s:%u was the first to be wrong", l->id,
+		     (int)sizeof(h->wrong_file), h->wrong_file, h->wrong_line);
+	CHECK_EQ(h->wrong, 0);
+	return KSFT_PASS;
+}
+
 /* Nobody else uses it. */
 static int life_went_well(struct life *l)
 {
@@ -164,10 +173,7 @@ static int life_went_well(struct life *l)
 
 	TRY(heap_went_well(l));
 	TRY(life_account(l, &h));
-	if (h.wrong)
-		diag("%.*s:%u was the first to be wrong", (int)sizeof(h.wrong_file), h.wrong_file,
-		     h.wrong_line);
-	CHECK_EQ(h.wrong, 0);
+	TRY(nothing_wrong(l, &h));
 	if (l->unsure)
 		return KSFT_PASS;
 	CHECK_EQ(h.visits, l->visits);
@@ -219,6 +225,7 @@ static int do_end(struct stress_worker *w, __u64 *state)
 static int do_kill(struct stress_worker *w, __u64 *state)
 {
 	unsigned int slot = SLOTS - 1 - next_random(state) % DOOMED;
+	struct inhabitant h;
 	struct life *l;
 	int err;
 
@@ -229,6 +236,8 @@ static int do_kill(struct stress_worker *w, __u64 *state)
 	pthread_mutex_unlock(&slots[slot].lock);
 	if (!l)
 		return KSFT_PASS;
+	CHECK_EQ(proclet_read(l->id, 0, &h, sizeof(h)), sizeof(h));
+	TRY(nothing_wrong(l, &h));
 	__atomic_store_n(&l->dead, true, __ATOMIC_RELEASE);
 	err = proclet_destroy(l->id);
 	__atomic_store_n(&l->gone, true, __ATOMIC_RELEASE);
