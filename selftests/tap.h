@@ -40,6 +40,8 @@ struct tap_test {
 
 #define TAP_SECONDS 120
 #define TAP_TEST(fn) { #fn, fn, 0 }
+/* A slow machine, with a kernel that checks everything, must manage it. */
+#define LONG_TEST(fn) { #fn, fn, 600 }
 
 /* A call by a thread of the C library, waited for later. */
 struct caller {
@@ -59,6 +61,7 @@ static struct caller callers[64];
 static proclet_t made[1024];
 static unsigned int made_count;
 static void (*tap_stop)(proclet_t p);	/* make the methods that run in it end */
+static void (*tap_end)(void);		/* end what else has been started */
 
 static inline void *caller_run(void *arg)
 {
@@ -111,6 +114,9 @@ static inline int make(proclet_t *p, int node, size_t capacity, size_t root_size
 
 static inline void tap_cleanup(void)
 {
+	if (tap_end)
+		tap_end();
+	tap_end = NULL;
 	for (unsigned int i = 0; tap_stop && i < made_count; i++)
 		tap_stop(made[i]);
 	for (unsigned int i = 0; i < ARRAY_SIZE(callers); i++)
