@@ -443,7 +443,8 @@ static int everything(void)
 		TRY(new_life(i, &state));
 	}
 	TRY(start_workers());
-	CHECK(watch_workers(seconds));
+	if (!watch_workers(seconds))
+		return KSFT_FAIL;
 	pthread_join(mover.thread, NULL);
 	for (unsigned int i = 0; i < nworkers; i++) {
 		pthread_join(workers[i].thread, NULL);

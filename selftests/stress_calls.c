@@ -114,11 +114,12 @@ int do_exchange(struct stress_worker *w, __u64 *state)
 	if (n == (ssize_t)o->out_len) {
 		counted(l, o->n, 1);
 		if (!has_pattern(w->out, o->out_len, o->seed + 1)) {
-			diag("wrong bytes in a result of %llu", o->out_len);
+			diag("%llu bytes of %llx: expected those of seed %llu, saw others",
+			     o->out_len, l->id, o->seed + 1);
 			ret = KSFT_FAIL;
 		}
 	} else if (!excused(l, n)) {
-		diag("exchange of %zu and %llu bytes: %zd", len, o->out_len, n);
+		diag("giving %zu bytes: expected %llu, saw %zd", len, o->out_len, n);
 		ret = KSFT_FAIL;
 	}
 	life_put(l);
@@ -167,8 +168,8 @@ int do_chain(struct stress_worker *w, __u64 *state)
 	while (n)
 		expected = mix(expected, accs[--n]);
 	if (len != sizeof(value) || value != expected) {
-		diag("chain of %u calls through %u proclets: %zd, value %llx, expected %llx",
-		     o->left + 1, o->count, len, value, expected);
+		diag("chain of %u calls through %u proclets: expected %llx, saw %zd, %llx",
+		     o->left + 1, o->count, expected, len, value);
 		ret = KSFT_FAIL;
 	}
 out:
@@ -193,7 +194,7 @@ int do_compute(struct stress_worker *w, __u64 *state)
 	if (n == sizeof(value) && !memcmp(&value, &expected, sizeof(value))) {
 		counted(l, 0, 1);
 	} else if (!excused(l, n)) {
-		diag("series of %llu: %zd, %a, expected %a", o->n, n, value, expected);
+		diag("series of %llu: expected %a, saw %zd, %a", o->n, expected, n, value);
 		ret = KSFT_FAIL;
 	}
 	life_put(l);

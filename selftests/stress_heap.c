@@ -112,7 +112,7 @@ static int heap_action(struct stress_worker *w, struct life *l, proclet_method_t
 	if (!n || n == -EAGAIN || (n == -ENOMEM && method == heap_grow)) {
 		counted(l, 0, 1);
 	} else if (!excused(l, n)) {
-		diag("heap of %llx: %zd", l->id, n);
+		diag("heap of %llx: expected 0, saw %zd", l->id, n);
 		ret = KSFT_FAIL;
 	}
 	life_put(l);

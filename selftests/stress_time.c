@@ -230,7 +230,8 @@ int do_deadline(struct stress_worker *w, __u64 *state)
 	} else if (excused(l, r.ret)) {
 		ret = KSFT_PASS;
 	} else if (r.ret != -ETIMEDOUT && r.ret != -ECONNRESET) {
-		diag("a call with a timeout of %llu ns: saw %zd", a.timeout, r.ret);
+		diag("a call with a timeout of %llu ns: expected 1, %d or %d, saw %zd", a.timeout,
+		     -ETIMEDOUT, -ECONNRESET, r.ret);
 	} else if (r.took < a.timeout || r.took > TOOK_MAX) {
 		diag("a timeout: expected after %llu to %llu ns, saw it after %llu", a.timeout,
 		     TOOK_MAX, r.took);

@@ -148,8 +148,10 @@ static int job_check(struct job *j)
 		return KSFT_PASS;
 	}
 differs:
-	diag("by io_uring, %s of %llx (%llu bytes)%s: saw %d", names[j->kind], j->l->id,
-	     j->out_len, j->cancelled ? ", cancelled" : "", j->res);
+	diag("by io_uring, %s of %llx%s: expected %d%s, saw %d", names[j->kind], j->l->id,
+	     j->cancelled ? ", cancelled" : "", j->cancelled ? -ECANCELED :
+	     j->kind == EXCHANGE ? (int)j->out_len : j->kind == TICK,
+	     j->kind == EXCHANGE ? " right bytes" : "", j->res);
 	return KSFT_FAIL;
 }
 
