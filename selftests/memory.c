@@ -480,7 +480,7 @@ static int call_buffers(void)
 		for (int i = 0; i < 2; i++)
 			CHECK_EQ(proclet_call(both[i], buffers, &both[!i], sizeof(both[!i]), out,
 					      sizeof(out)), 0);
-	} while (!mover_enough());
+	} while (!movers_enough());
 	return KSFT_PASS;
 }
 
@@ -550,8 +550,8 @@ static int write_all(void)
 		for (int i = 0; i < NATIVES; i++)
 			CHECK_EQ(native[i].ret, 0);
 		rounds_done++;
-	} while (!mover_enough());
-	diag("%llu rounds, %u moves", rounds_done, mover.moved);
+	} while (!movers_enough());
+	diag("%llu rounds, %llu moves", rounds_done, movers_moved());
 	return KSFT_PASS;
 }
 
@@ -629,7 +629,7 @@ static int read_flips(void)
 			seen[one]++;
 		}
 		reads++;
-	} while (!mover_enough() || !seen[0] || !seen[1]);
+	} while (!movers_enough() || !seen[0] || !seen[1]);
 	diag("%u reads", reads);
 	return KSFT_PASS;
 }

@@ -5,7 +5,7 @@
  * finds the caller wherever that is by then. Every result and every counter has
  * one right value, which the root works out without any call.
  */
-#include "movers.h"
+#include "mover.h"
 
 #include <fcntl.h>
 #include <stdint.h>
@@ -429,7 +429,7 @@ static int run(const struct plan *plan)
 			CHECK_EQ(pthread_create(&c->thread, NULL, chains_run, c), 0);
 	}
 	ret = movers_start(plan->movers, links, plan->proclets,
-			   plan->hogs ? 0 : 3000, false, plan->most);
+			   plan->hogs ? 0 : 3000, 0, plan->most);
 	/* The root takes part, and says when it has been enough. */
 	while (ret == KSFT_PASS && one_chain(mine) && !movers_failed())
 		if (mine->chains >= plan->chains && movers_moved() >= wanted)

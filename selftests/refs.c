@@ -449,8 +449,8 @@ static int hammers(void)
 		for (unsigned int i = 0; i < ARRAY_SIZE(native); i++)
 			CHECK_EQ(native[i].ret, 0);
 		rounds++;
-	} while (!mover_enough());
-	diag("%u rounds, %u moves, %u references left", rounds, mover.moved, extra);
+	} while (!movers_enough());
+	diag("%u rounds, %llu moves, %u references left", rounds, movers_moved(), extra);
 	return KSFT_PASS;
 }
 
@@ -459,7 +459,7 @@ static int give_back(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < extra || !mover_enough(); i++) {
+	for (i = 0; i < extra || !movers_enough(); i++) {
 		if (i >= extra)
 			CHECK_EQ(proclet_get(target), 0);
 		CHECK_EQ(i % 4 ? order(i % node_count, PUT, target, NULL, NULL) :
@@ -487,7 +487,7 @@ static int exact_end(void)
 /* As many that take part in its end as there are references: one ends it. */
 static int ends_once(void)
 {
-	unsigned int rounds = mover_wanted();
+	unsigned int rounds = movers_wanted();
 	static struct order orders[HAMMERS];
 	struct caller *c[HAMMERS];
 
@@ -621,7 +621,7 @@ static int call_through_books(void)
 			for (int i = 0; i < KEPT; i++)
 				CHECK_EQ(order(n, CALL, kept[i], NULL, NULL), 8);
 		calls += node_count;
-	} while (!mover_enough());
+	} while (!movers_enough());
 	return KSFT_PASS;
 }
 
@@ -686,7 +686,7 @@ static int names_everywhere(void)
 				CHECK_EQ(order(m, UNPUBLISH, 0, name, NULL), -ENOENT);
 			}
 		}
-	} while (!mover_enough());
+	} while (!movers_enough());
 	return KSFT_PASS;
 }
 
@@ -809,7 +809,7 @@ static int one_name_for_many(void)
 		}
 		CHECK_EQ(order(rounds % node_count, UNPUBLISH, 0, "the one", NULL), 0);
 		rounds++;
-	} while (!mover_enough());
+	} while (!movers_enough());
 	return KSFT_PASS;
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Threads that proclets create: their ends, and those of their proclets. */
-#include "moving.h"
+#include "mover.h"
 
 #define BULK		1000
 #define DEPTH		50
@@ -478,9 +478,9 @@ static int while_moving(proclet_method_t m, ssize_t expected)
 
 	TRY(tap_nodes(2));
 	TRY(setup(&p, nodes[1]));
-	TRY(moving_start(p));
+	TRY(mover_start(p));
 	CHECK_EQ(proclet_call(p, m, NULL, 0, NULL, 0), expected);
-	return moving_stop();
+	return movers_end();
 }
 
 static int create_and_join(void)
@@ -491,7 +491,7 @@ static int create_and_join(void)
 static int create_and_join_moving(void)
 {
 	TRY(while_moving(bulk, 0));
-	CHECK_GE(moving.moves, 1);
+	CHECK_GE(movers_moved(), 1);
 	return KSFT_PASS;
 }
 
@@ -578,11 +578,11 @@ static int running_threads_move(void)
 	TRY(tap_nodes(2));
 	TRY(setup(&p, nodes[1]));
 	c = caller_start(p, spinners, &n, sizeof(n), NULL, 0);
-	TRY(moving_start(p));
-	moving_wait(10);
+	TRY(mover_start(p));
+	movers_wait(10);
 	CHECK_EQ(proclet_call(p, stop, NULL, 0, NULL, 0), 0);
 	CHECK_EQ(caller_wait(c), 0);
-	return moving_stop();
+	return movers_end();
 }
 
 static int threads_create_threads(void)

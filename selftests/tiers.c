@@ -7,7 +7,7 @@
  *
  * PROCLET_TEST_SECONDS: how long (60); PROCLET_TEST_ROOTS: how many roots (64).
  */
-#include "movers.h"
+#include "mover.h"
 
 #include <stdint.h>
 
@@ -273,7 +273,8 @@ static int continuous_migration(void)
 		CHECK_EQ(pthread_create(&askers[i].thread, NULL, ask_on, &askers[i]), 0);
 	}
 	for (int i = 0; ret == KSFT_PASS && i < MOVERS; i++)
-		ret = movers_start(1, all + total / MOVERS * i, total / MOVERS, 0, true, i);
+		ret = movers_start(1, all + total / MOVERS * i, total / MOVERS, 0,
+				   MOVE_IN_TURN, i);
 	/* At least once round, however slow the machine is. */
 	while (ret == KSFT_PASS && !any_failed() &&
 	       (now_ns() < end || movers_moved() < total))

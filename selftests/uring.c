@@ -1,28 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
-/*
- * io_uring: calls, migrations and events by commands on the member's file. What has
- * to end with a process is tried in others, each a logical process of its own.
- */
-#include "tap.h"
+/* io_uring: calls, migrations and events by commands on the member's file. */
+#include "mover.h"
+#include "ring.h"
 
 #include <fcntl.h>
-#include <liburing.h>
-#include <proclet_uring.h>
-#include <signal.h>
-#include <spawn.h>
-#include <stdint.h>
 #include <sys/socket.h>
 
-#define MIB ((size_t)1 << 20)
-#define BOUND 30	/* seconds in which what must come has to */
 #define DEPTH 256	/* calls in flight from one thread */
-
-extern char **environ;
-
-struct object {
-	volatile __u32 started;
-	volatile __u32 stop;
-};
 
 /* ---- methods ---- */
 
@@ -39,17 +23,6 @@ static ssize_t mix(void *root, const void *in, size_t in_len, void *out, size_t 
 }
 PROCLET_METHOD(mix);
 
-static ssize_t where(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)root;
-	(void)in;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	return lproc_node();
-}
-PROCLET_METHOD(where);
-
 /* In: the result; 64 bits of it. */
 static ssize_t result(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
@@ -60,181 +33,10 @@ static ssize_t result(void *root, const void *in, size_t in_len, void *out, size
 }
 PROCLET_METHOD(result);
 
-/* Until it is told to end. */
-static ssize_t linger(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	const struct timespec pause = { 0, 20000000 };	/* many may be at it */
-	struct object *o = root;
-
-	(void)in;
-	(void)in_len;
-	__atomic_add_fetch(&o->started, 1, __ATOMIC_RELAXED);
-	while (!o->stop)
-		nanosleep(&pause, NULL);
-	memset(out, 'x', out_cap);
-	return 77;
-}
-PROCLET_METHOD(linger);
-
-static ssize_t started(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)in;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	return ((struct object *)root)->started;
-}
-PROCLET_METHOD(started);
-
-static ssize_t stop(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)in;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	((struct object *)root)->stop = 1;
-	return 0;
-}
-PROCLET_METHOD(stop);
-
 static ssize_t unregistered(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	return where(root, in, in_len, out, out_cap);
 }
-
-/* ---- rings ---- */
-
-static int ring_open(struct io_uring *r, unsigned int entries, unsigned int flags)
-{
-	CHECK_EQ(io_uring_queue_init(entries, r, flags), 0);
-	return KSFT_PASS;
-}
-
-static struct io_uring_sqe *entry(struct io_uring *r, __u64 user_data)
-{
-	struct io_uring_sqe *sqe = io_uring_get_sqe(r);
-
-	if (!sqe)
-		ksft_exit_fail_msg("the submission queue is full\n");
-	sqe->user_data = user_data;
-	return sqe;
-}
-
-/* The next result; its user_data. */
-static int reap(struct io_uring *r, __u64 *user_data, int *res)
-{
-	struct __kernel_timespec limit = { .tv_sec = BOUND };
-	struct io_uring_cqe *cqe;
-
-	CHECK_EQ(io_uring_wait_cqe_timeout(r, &cqe, &limit), 0);
-	*user_data = cqe->user_data;
-	*res = cqe->res;
-	io_uring_cqe_seen(r, cqe);
-	return KSFT_PASS;
-}
-
-/* Submit, and the result must be that of @user_data. */
-static int result_of(struct io_uring *r, __u64 user_data, int *res)
-{
-	__u64 seen;
-
-	CHECK_GE(io_uring_submit(r), 0);
-	TRY(reap(r, &seen, res));
-	CHECK_EQ(seen, user_data);
-	return KSFT_PASS;
-}
-
-#define CHECK_RESULT(r, user_data, expected) do {			\
-	int res_;							\
-									\
-	TRY(result_of(r, user_data, &res_));				\
-	CHECK_EQ(res_, expected);					\
-} while (0)
-
-/* Commands of this program that wait in the module here. */
-static int waiting(const char *name)
-{
-	char line[256], lproc[64], state[16];
-	FILE *f = fopen("/proc/proclet/threads", "r");
-	unsigned int node;
-	int n = 0;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%u %63s %*s %*s %15s", &node, lproc, state) == 3 &&
-		    node == (unsigned int)lproc_node() && !strcmp(lproc, name) &&
-		    (!strcmp(state, "uring") || !strcmp(state, "event")))
-			n++;
-	if (f)
-		fclose(f);
-	return f ? n : -errno;
-}
-
-static struct timespec began;
-
-static void begin(void)
-{
-	clock_gettime(CLOCK_MONOTONIC, &began);
-}
-
-static int in_time(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	CHECK_GE(BOUND, now.tv_sec - began.tv_sec);
-	return KSFT_PASS;
-}
-
-static int none_waits(const char *name)
-{
-	const struct timespec ms = { 0, 1000000 };
-
-	begin();
-	while (waiting(name)) {
-		TRY(in_time());
-		nanosleep(&ms, NULL);
-	}
-	return KSFT_PASS;
-}
-
-static int wait_started(proclet_t p, int n)
-{
-	ssize_t ret;
-
-	do {
-		ret = proclet_call(p, started, NULL, 0, NULL, 0);
-		CHECK_GE(ret, 0);
-	} while (ret < n);
-	return KSFT_PASS;
-}
-
-static int object(proclet_t *p, int node)
-{
-	return make(p, node, MIB, sizeof(struct object));
-}
-
-/* Tests are in threads of the C library, whom this is for. */
-static int (*native_fn)(void);
-
-static void *native_run(void *ret)
-{
-	*(int *)ret = native_fn();
-	return NULL;
-}
-
-static int native(int (*fn)(void))
-{
-	int ret = KSFT_FAIL;
-	pthread_t t;
-
-	TRY(tap_nodes(2));
-	native_fn = fn;
-	CHECK_EQ(pthread_create(&t, NULL, native_run, &ret), 0);
-	pthread_join(t, NULL);
-	return ret;
-}
-
-#define NATIVE_TEST(fn) static int fn(void) { return native(do_##fn); }
 
 /* ---- calls ---- */
 
@@ -433,30 +235,6 @@ static int slot_check(const struct slot *s)
 	return KSFT_PASS;
 }
 
-/* Proclets that move about while they are called. */
-static struct {
-	proclet_t p[8];
-	volatile bool stop;
-	unsigned int moves;
-	int ret;
-} movers;
-
-static void *movers_run(void *unused)
-{
-	__u64 state = 11;
-
-	(void)unused;
-	while (!movers.stop && !movers.ret) {
-		int ret = proclet_migrate(movers.p[next_random(&state) % ARRAY_SIZE(movers.p)],
-					  nodes[next_random(&state) % node_count], 0);
-
-		if (ret && ret != -EBUSY)
-			movers.ret = ret;
-		movers.moves += !ret;
-	}
-	return NULL;
-}
-
 /* The arguments are overwritten as soon as they are submitted. */
 static int pipeline(proclet_t *targets, size_t ntargets, unsigned int total)
 {
@@ -531,20 +309,15 @@ NATIVE_TEST(pipeline_remote)
 
 static int do_pipeline_moving(void)
 {
-	pthread_t t;
-	int ret;
+	proclet_t p[8];
 
-	memset(&movers, 0, sizeof(movers));
-	for (size_t i = 0; i < ARRAY_SIZE(movers.p); i++)
-		TRY(object(&movers.p[i], nodes[i % node_count]));
-	CHECK_EQ(pthread_create(&t, NULL, movers_run, NULL), 0);
-	ret = pipeline(movers.p, ARRAY_SIZE(movers.p), pipeline_calls());
-	movers.stop = true;
-	pthread_join(t, NULL);
-	CHECK_EQ(movers.ret, 0);
-	CHECK_GE(movers.moves, 1);
-	diag("%u moves meanwhile", movers.moves);
-	return ret;
+	for (size_t i = 0; i < ARRAY_SIZE(p); i++)
+		TRY(object(&p[i], nodes[i % node_count]));
+	TRY(movers_start(1, p, ARRAY_SIZE(p), 0, 0, 11));
+	TRY(pipeline(p, ARRAY_SIZE(p), pipeline_calls()));
+	TRY(movers_end());
+	CHECK_GE(movers_moved(), 1);
+	return KSFT_PASS;
 }
 NATIVE_TEST(pipeline_moving)
 
@@ -769,117 +542,6 @@ static int do_too_many_events(void)
 }
 NATIVE_TEST(too_many_events)
 
-/* ---- cancellation ---- */
-
-static int cancel_on(struct io_uring *r, int node)
-{
-	char out[64] = "";
-	proclet_t p;
-	__u64 i;
-	int res;
-
-	TRY(object(&p, node));
-	proclet_prep_call(entry(r, 1), p, linger, NULL, 0, out, sizeof(out));
-	CHECK_EQ(io_uring_submit(r), 1);
-	TRY(wait_started(p, 1));
-	CHECK_EQ(waiting("uring"), 1);
-
-	/* That of io_uring does not reach it. */
-	io_uring_prep_cancel64(entry(r, 2), 1, 0);
-	io_uring_submit(r);
-	TRY(reap(r, &i, &res));
-	CHECK(res == -ENOENT || res == -EALREADY);
-	CHECK_EQ(waiting("uring"), 1);
-
-	proclet_prep_cancel(entry(r, 3), 9);
-	CHECK_RESULT(r, 3, -ENOENT);
-	proclet_prep_cancel(entry(r, 4), 1);
-	CHECK_EQ(io_uring_submit(r), 1);
-	for (int n = 0; n < 2; n++) {
-		TRY(reap(r, &i, &res));
-		CHECK(i == 1 || i == 4);
-		CHECK_EQ(res, i == 1 ? -ECANCELED : 0);
-	}
-	CHECK_EQ(waiting("uring"), 0);
-	proclet_prep_cancel(entry(r, 5), 1);
-	CHECK_RESULT(r, 5, -ENOENT);
-
-	/* Its answer comes, and finds nobody: that of the call after it does. */
-	CHECK_EQ(proclet_call(p, stop, NULL, 0, NULL, 0), 0);
-	proclet_prep_call(entry(r, 6), p, linger, NULL, 0, NULL, 0);
-	CHECK_RESULT(r, 6, 77);
-	for (size_t k = 0; k < sizeof(out); k++)
-		CHECK_EQ(out[k], 0);
-	CHECK_EQ(io_uring_cq_ready(r), 0);
-	return KSFT_PASS;
-}
-
-static int do_cancel(void)
-{
-	struct io_uring r, other;
-	struct proclet_event e;
-
-	TRY(ring_open(&r, 8, IORING_SETUP_SQE128));
-	TRY(cancel_on(&r, nodes[0]));
-	TRY(cancel_on(&r, nodes[1]));
-
-	/* Another ring's are not found. */
-	TRY(ring_open(&other, 8, 0));
-	proclet_prep_event(entry(&r, 1), 0, &e);
-	CHECK_RESULT(&r, 1, 0);
-	proclet_prep_event(entry(&r, 1), e.seq, &e);
-	CHECK_EQ(io_uring_submit(&r), 1);
-	proclet_prep_cancel(entry(&other, 2), 1);
-	CHECK_RESULT(&other, 2, -ENOENT);
-	proclet_prep_cancel(entry(&r, 1), 1);
-	CHECK_RESULT(&r, 1, 0);
-	CHECK_RESULT(&r, 1, -ECANCELED);
-	io_uring_queue_exit(&other);
-	io_uring_queue_exit(&r);
-	return KSFT_PASS;
-}
-
-/* Which of the two results comes first is not said. */
-static int do_cancel_race(void)
-{
-	unsigned int counts[2] = {};
-	struct io_uring r;
-	proclet_t p[2];
-	int res;
-	__u64 i;
-
-	TRY(object(&p[0], nodes[0]));
-	TRY(object(&p[1], nodes[1]));
-	TRY(ring_open(&r, 8, IORING_SETUP_SQE128));
-	for (unsigned int n = 0; n < env_number("PROCLET_TEST_RACES", 1000); n++) {
-		int call = 0, cancel = 0;
-
-		proclet_prep_call(entry(&r, 1), p[n % 2], where, NULL, 0, NULL, 0);
-		CHECK_EQ(io_uring_submit(&r), 1);
-		for (unsigned int k = 0; k < n % 16; k++)
-			sched_yield();
-		proclet_prep_cancel(entry(&r, 2), 1);
-		CHECK_EQ(io_uring_submit(&r), 1);
-		for (int k = 0; k < 2; k++) {
-			TRY(reap(&r, &i, &res));
-			*(i == 1 ? &call : &cancel) = res;
-		}
-		if (!cancel)
-			CHECK_EQ(call, -ECANCELED);
-		else
-			CHECK_EQ(cancel, -ENOENT);
-		if (cancel)
-			CHECK_EQ(call, nodes[n % 2]);
-		counts[!cancel]++;
-	}
-	diag("%u answered, %u canceled", counts[0], counts[1]);
-	CHECK_EQ(waiting("uring"), 0);
-	io_uring_queue_exit(&r);
-	return KSFT_PASS;
-}
-NATIVE_TEST(cancel)
-NATIVE_TEST(cancel_race)
-
 /* ---- what is wrong ---- */
 
 static void raw(struct io_uring_sqe *sqe, int fd, __u32 cmd, const void *args, size_t len)
@@ -1022,34 +684,6 @@ static int bad_others(struct io_uring *r, proclet_t p)
 	return KSFT_PASS;
 }
 
-/* The member's file belongs to another process. */
-static int do_other_process(void)
-{
-	struct proclet_event e;
-	struct io_uring r;
-	int status;
-	pid_t pid;
-
-	pid = fork();
-	if (!pid) {
-		int res = 0;
-		__u64 i;
-
-		if (io_uring_queue_init(4, &r, 0))
-			_exit(1);
-		proclet_prep_event(entry(&r, 1), 0, &e);
-		io_uring_submit(&r);
-		if (reap(&r, &i, &res) != KSFT_PASS)
-			_exit(2);
-		_exit(res == -EPERM ? 0 : 3);
-	}
-	CHECK_GE(pid, 1);
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_EQ(status, 0);
-	return KSFT_PASS;
-}
-NATIVE_TEST(other_process)
-
 static int do_bad(void)
 {
 	struct io_uring_sqe *sqe;
@@ -1086,321 +720,6 @@ static int do_bad(void)
 }
 NATIVE_TEST(bad)
 
-/* ---- rings and threads that end before their calls ---- */
-
-/* Calls that do not end here or there, and an event. */
-static int fly(struct io_uring *r, proclet_t *p, int n, int calls, char *out, size_t out_cap,
-	       struct proclet_event *e)
-{
-	proclet_prep_event(entry(r, 1000), 0, e);
-	CHECK_RESULT(r, 1000, 0);
-	for (int i = 0; i < calls; i++)
-		proclet_prep_call(entry(r, i), p[i % n], linger, NULL, 0, out, out_cap);
-	proclet_prep_event(entry(r, 1000), e->seq, e);
-	/* With SQPOLL it counts again what was not taken before. */
-	CHECK_GE(io_uring_submit(r), calls + 1);
-	for (int i = 0; i < n; i++)
-		TRY(wait_started(p[i], (calls + n - 1 - i) / n));
-	return KSFT_PASS;
-}
-
-static int do_ring_closed(void)
-{
-	static struct proclet_event e;
-	struct io_uring r;
-	char out[8] = "";
-	proclet_t p[2];
-
-	for (int round = 0; round < 3; round++) {
-		TRY(object(&p[0], nodes[0]));
-		TRY(object(&p[1], nodes[1]));
-		TRY(ring_open(&r, 32, IORING_SETUP_SQE128 |
-			      (round == 1 ? IORING_SETUP_SQPOLL : 0) |
-			      (round == 2 ? IORING_SETUP_SINGLE_ISSUER |
-					    IORING_SETUP_DEFER_TASKRUN : 0)));
-		TRY(fly(&r, p, 2, 16, out, sizeof(out), &e));
-		CHECK_EQ(waiting("uring"), 17);
-		begin();
-		io_uring_queue_exit(&r);
-		TRY(in_time());
-		TRY(none_waits("uring"));
-		/* Late answers change nothing. */
-		CHECK_EQ(proclet_call(p[0], stop, NULL, 0, NULL, 0), 0);
-		CHECK_EQ(proclet_call(p[1], stop, NULL, 0, NULL, 0), 0);
-		CHECK_EQ(proclet_call(p[0], linger, NULL, 0, NULL, 0), 77);
-		CHECK_EQ(proclet_call(p[1], linger, NULL, 0, NULL, 0), 77);
-		CHECK_EQ(out[0], 0);
-	}
-	return KSFT_PASS;
-}
-NATIVE_TEST(ring_closed)
-
-static struct {
-	struct io_uring r;
-	proclet_t p;
-	char out[8];
-} left;
-
-static void *submit_and_leave(void *unused)
-{
-	(void)unused;
-	proclet_prep_call(entry(&left.r, 1), left.p, linger, NULL, 0, NULL, 0);
-	proclet_prep_call(entry(&left.r, 2), left.p, linger, NULL, 0, left.out,
-			  sizeof(left.out));
-	return (void *)(intptr_t)io_uring_submit(&left.r);
-}
-
-/* Results of a thread that has ended: the number comes, but nobody to write bytes. */
-static int do_thread_ended(void)
-{
-	pthread_t t;
-	void *n;
-	__u64 i;
-	int res;
-
-	TRY(object(&left.p, nodes[1]));
-	TRY(ring_open(&left.r, 8, IORING_SETUP_SQE128));
-	CHECK_EQ(pthread_create(&t, NULL, submit_and_leave, NULL), 0);
-	CHECK_EQ(pthread_join(t, &n), 0);
-	CHECK_EQ((intptr_t)n, 2);
-	TRY(wait_started(left.p, 2));
-	CHECK_EQ(proclet_call(left.p, stop, NULL, 0, NULL, 0), 0);
-	for (int k = 0; k < 2; k++) {
-		TRY(reap(&left.r, &i, &res));
-		CHECK_EQ(res, i == 1 ? 77 : -ECANCELED);
-	}
-	CHECK_EQ(left.out[0], 0);
-	io_uring_queue_exit(&left.r);
-	return KSFT_PASS;
-}
-NATIVE_TEST(thread_ended)
-
-/* ---- processes that end before their calls ---- */
-
-static const char *ending;
-
-/* The root of another logical process: only its own node. */
-static void *end_run(void *unused)
-{
-	static struct proclet_event e;
-	static char out[4096];
-	struct io_uring r;
-	proclet_t p;
-	pid_t pid;
-	char *c;
-
-	(void)unused;
-	if (tap_nodes(1) || object(&p, nodes[0]) ||
-	    ring_open(&r, 32, IORING_SETUP_SQE128 |
-		      (strstr(ending, "sqpoll") ? IORING_SETUP_SQPOLL : 0)) ||
-	    fly(&r, &p, 1, 16, out, sizeof(out), &e))
-		_exit(90);
-	if (waiting("ends") != 17)
-		_exit(91);
-	c = getenv("URING_TEST_PIPE");
-	if (strstr(ending, "child")) {
-		/* It has the ring and the member's file until the pipe is closed. */
-		pid = fork();
-		if (!pid) {
-			char byte;
-
-			_exit(read(atoi(c), &byte, 1) != 0);
-		}
-		if (pid < 0)
-			_exit(92);
-	}
-	if (strstr(ending, "kill"))
-		kill(getpid(), SIGKILL);
-	if (strstr(ending, "exec"))
-		execl("/proc/self/exe", "uring", "ends", "nothing", NULL);
-	if (strstr(ending, "close_exit"))
-		io_uring_queue_exit(&r);
-	_exit(strstr(ending, "exit") ? 0 : 93);
-}
-
-static int end_root(int argc, char **argv)
-{
-	pthread_t t;
-
-	(void)argc;
-	(void)argv;
-	if (pthread_create(&t, NULL, end_run, NULL))
-		_exit(94);
-	pthread_join(t, NULL);
-	return 95;
-}
-
-/* The module has a member of it here. */
-static bool has_member(const char *name)
-{
-	FILE *f = fopen("/proc/proclet/lprocs", "r");
-	char line[256], lproc[64];
-	bool found = false;
-	unsigned int node;
-
-	while (f && fgets(line, sizeof(line), f))
-		if (sscanf(line, "%u %63s", &node, lproc) == 2 &&
-		    node == (unsigned int)lproc_node() && !strcmp(lproc, name))
-			found = true;
-	if (f)
-		fclose(f);
-	return found;
-}
-
-static int ends(const char *how, int expected)
-{
-	const struct timespec ms = { 0, 1000000 };
-	const char *const argv[] = { "uring", "ends", how, NULL };
-	char number[16], *env[64];
-	int pipes[2], status, n = 0;
-	pid_t pid, done;
-
-	CHECK_EQ(pipe(pipes), 0);
-	fcntl(pipes[1], F_SETFD, FD_CLOEXEC);
-	snprintf(number, sizeof(number), "%d", pipes[0]);
-	setenv("URING_TEST_PIPE", number, 1);
-	for (char **e = environ; *e && n < 62; e++)
-		if (strncmp(*e, "PROCLET_MEMBERS=", 16) && strncmp(*e, "PROCLET_ROOT=", 13))
-			env[n++] = *e;
-	env[n] = NULL;
-	CHECK_EQ(posix_spawn(&pid, "/proc/self/exe", NULL, NULL, (char **)argv, env), 0);
-	begin();
-	while (!(done = waitpid(pid, &status, WNOHANG))) {
-		if (in_time() != KSFT_PASS) {
-			kill(pid, SIGKILL);
-			CHECK_EQ(done, pid);
-		}
-		nanosleep(&ms, NULL);
-	}
-	CHECK_EQ(done, pid);
-	CHECK_EQ(status, expected);
-	/* The member has ended for the others, whoever has its file. */
-	begin();
-	while (waiting("ends")) {
-		TRY(in_time());
-		nanosleep(&ms, NULL);
-	}
-	close(pipes[0]);
-	close(pipes[1]);
-	begin();
-	while (has_member("ends")) {
-		TRY(in_time());
-		nanosleep(&ms, NULL);
-	}
-	return KSFT_PASS;
-}
-
-static int do_process_exits(void)
-{
-	TRY(ends("exit", 0));
-	return ends("close_exit", 0);
-}
-NATIVE_TEST(process_exits)
-
-static int do_process_is_killed(void)
-{
-	TRY(ends("kill", SIGKILL));
-	return ends("kill_sqpoll", SIGKILL);
-}
-NATIVE_TEST(process_is_killed)
-
-static int do_process_executes(void)
-{
-	TRY(ends("exec", 0));
-	return ends("exec_sqpoll", 0);
-}
-NATIVE_TEST(process_executes)
-
-static int do_ring_in_child(void)
-{
-	TRY(ends("exit_child", 0));
-	return ends("kill_child", SIGKILL);
-}
-NATIVE_TEST(ring_in_child)
-
-/* ---- a member that is killed; must be the last ---- */
-
-static struct {
-	proclet_t p;
-	pthread_t t;
-} victim;
-
-static void *victim_run(void *unused)
-{
-	static struct io_uring r;
-	static struct proclet_event e;
-
-	(void)unused;
-	if (ring_open(&r, 32, IORING_SETUP_SQE128) || fly(&r, &victim.p, 1, 16, NULL, 0, &e))
-		return NULL;
-	kill(getpid(), SIGKILL);
-	return NULL;
-}
-
-/* In: a proclet to call. Its member is killed when it has been called. */
-static ssize_t call_and_die(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)root;
-	(void)out;
-	(void)out_cap;
-	if (in_len != sizeof(victim.p))
-		return -EINVAL;
-	memcpy(&victim.p, in, sizeof(victim.p));
-	proclet_pin();
-	if (pthread_create(&victim.t, NULL, victim_run, NULL))
-		return -EAGAIN;
-	pthread_join(victim.t, NULL);
-	return -EPROTO;
-}
-PROCLET_METHOD(call_and_die);
-
-static int do_member_is_killed(void)
-{
-	int n = 16, dead = nodes[node_count - 1], res;
-	proclet_t here, there, killer;
-	struct proclet_event e, e2;
-	bool told = false;
-	struct io_uring r;
-	__u64 i;
-
-	TRY(object(&here, nodes[0]));
-	TRY(object(&there, dead));
-	TRY(object(&killer, dead));
-	TRY(ring_open(&r, 32, IORING_SETUP_SQE128));
-	TRY(fly(&r, &there, 1, n, NULL, 0, &e));
-	proclet_prep_call(entry(&r, n), killer, call_and_die, &here, sizeof(here), NULL, 0);
-	CHECK_EQ(io_uring_submit(&r), 1);
-	for (int k = 0; k < n + 2; k++) {
-		TRY(reap(&r, &i, &res));
-		if (i != 1000) {
-			CHECK_EQ(res, -ECONNRESET);
-			continue;
-		}
-		CHECK_EQ(res, PROCLET_EVENT_LEFT);
-		CHECK_EQ(e.node, dead);
-		told = true;
-	}
-	CHECK(told);
-	proclet_prep_call(entry(&r, 1), there, where, NULL, 0, NULL, 0);
-	CHECK_RESULT(&r, 1, -EHOSTUNREACH);
-	/* Its calls run on here, for nobody. */
-	CHECK_EQ(proclet_call(here, started, NULL, 0, NULL, 0), n);
-	CHECK_EQ(proclet_call(here, stop, NULL, 0, NULL, 0), 0);
-	proclet_prep_call(entry(&r, 2), here, linger, NULL, 0, NULL, 0);
-	CHECK_RESULT(&r, 2, 77);
-	proclet_prep_event(entry(&r, 3), 0, &e2);
-	CHECK_RESULT(&r, 3, 0);
-	CHECK_EQ(e2.seq, e.seq);
-	io_uring_queue_exit(&r);
-	return KSFT_PASS;
-}
-NATIVE_TEST(member_is_killed)
-
-static void stop_methods(proclet_t p)
-{
-	proclet_call(p, stop, NULL, 0, NULL, 0);
-}
-
 static const struct tap_test tests[] = {
 	TAP_TEST(call),
 	TAP_TEST(kinds_of_rings),
@@ -1413,17 +732,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(migrate),
 	TAP_TEST(events),
 	{ "too_many_events", too_many_events, 600 },
-	TAP_TEST(cancel),
-	TAP_TEST(cancel_race),
 	TAP_TEST(bad),
-	TAP_TEST(other_process),
-	TAP_TEST(ring_closed),
-	TAP_TEST(thread_ended),
-	TAP_TEST(process_exits),
-	TAP_TEST(process_is_killed),
-	TAP_TEST(process_executes),
-	TAP_TEST(ring_in_child),
-	TAP_TEST(member_is_killed),
 };
 
 static int root(int argc, char **argv)
@@ -1434,12 +743,5 @@ static int root(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	if (argc > 2 && !strcmp(argv[1], "ends")) {
-		ending = argv[2];
-		if (!strcmp(ending, "nothing"))
-			return 0;
-		return lproc_main("ends", end_root, argc, argv) & 0xff;
-	}
-	lproc_set_flags(LPROC_SURVIVE);	/* a member is killed */
-	return lproc_main("uring", root, argc, argv) & 0xff;
+	return lproc_main("uring", root, argc, argv);
 }
