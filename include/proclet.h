@@ -250,8 +250,8 @@ int proclet_locate(proclet_t p);
  *         writes meanwhile again. It is stopped for what is left then, which is
  *         everything if it writes faster than the network takes it
  *
- * By itself it stops a proclet of up to 1 MiB (parameter stop_pages of the module), and
- * copies a larger one before.
+ * By itself it stops a proclet of up to 1 MiB, and copies a larger one before (parameters
+ * stop_pages and move_mode of the module).
  *
  * Returns 0, -EBUSY (pinned, about to move already, memory pinned by a device or
  * system call, or a thread could not be parked in time), -ENOMEM (refused by

@@ -371,7 +371,7 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	xa_init_flags(&lproc->workers, XA_FLAGS_LOCK_BH);
 	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
 	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
-	xa_init(&lproc->dropped);
+	xa_init_flags(&lproc->dropped, XA_FLAGS_LOCK_BH);
 	/* A member that comes back must not give out its forerunner's numbers. */
 	lproc->next_gen = get_random_u32();
 	lproc->next_native = get_random_u32() >> 1;

@@ -147,7 +147,7 @@ static void in_drop(struct incoming *in, int err)
 	}
 	/* A source in doubt may ask: only of those it can know that they are off. */
 	if (in->was_ready)
-		xa_store(&lproc->dropped, in->mig, xa_mk_value(in->peer->id),
+		xa_store_bh(&lproc->dropped, in->mig, xa_mk_value(in->peer->id),
 			 GFP_KERNEL | __GFP_NOFAIL);
 	spin_lock_bh(&lproc->lock);
 	list_del(&in->entry);
@@ -282,7 +282,7 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 	in->nthreads = le32_to_cpu(w->nthreads);
 	in->busy = true;
 	/* The source may count from the beginning again. */
-	xa_erase(&lproc->dropped, in->mig);
+	xa_erase_bh(&lproc->dropped, in->mig);
 	atomic_inc(&lproc->moves);
 	spin_lock_bh(&lproc->lock);
 	list_add_tail(&in->entry, &lproc->incoming);
@@ -743,7 +743,7 @@ static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_m
 	off = in_find(lproc, peer, id, mig);
 	spin_unlock_bh(&lproc->lock);
 	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id)) {
-		xa_erase(&lproc->dropped, mig);
+		xa_erase_bh(&lproc->dropped, mig);
 		off = true;
 	}
 	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),

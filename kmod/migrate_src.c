@@ -19,9 +19,13 @@ static unsigned int answer_ms = 30000;
 module_param(answer_ms, uint, 0644);
 MODULE_PARM_DESC(answer_ms, "longest time to wait for the destination's answers (ms)");
 
+static unsigned int move_mode;
+module_param(move_mode, uint, 0644);
+MODULE_PARM_DESC(move_mode, "how proclets move if no mode is asked for: 1: stop-and-copy, 2: pre-copy; 0: as stop_pages says");
+
 static unsigned int stop_pages = 256;
 module_param(stop_pages, uint, 0644);
-MODULE_PARM_DESC(stop_pages, "largest heap that is moved by stop-and-copy, unless a mode is asked for (pages)");
+MODULE_PARM_DESC(stop_pages, "a heap of up to so many pages moves by stop-and-copy, a larger one by pre-copy");
 
 #define PRECOPY_ROUNDS	5
 #define PRECOPY_FEW	16	/* pages not worth a round */
@@ -442,6 +446,8 @@ static void mig_choose(struct migration *m)
 	u64 npages = atomic_long_read(&m->p->heap->npages);
 
 	if (m->move.mode == PROCLET_MOVE_AUTO)
+		m->move.mode = READ_ONCE(move_mode);
+	if (!m->move.mode || m->move.mode > PROCLET_MOVE_PRECOPY)
 		m->move.mode = npages > READ_ONCE(stop_pages) ? PROCLET_MOVE_PRECOPY :
 			       PROCLET_MOVE_STOP;
 }

@@ -485,6 +485,7 @@ static int op_check(const struct proclet_op *uop)
 	case PROCLET_OP_SLEEP:
 		if (!uop->deadline || uop->target || uop->in_len || uop->out_cap)
 			return -EINVAL;
+		break;
 	case PROCLET_OP_WAIT:
 	case PROCLET_OP_WAKE:
 	case PROCLET_OP_SPAWN:
