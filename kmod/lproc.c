@@ -192,6 +192,7 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 	struct xport_msg *msg;
 	int status = -ENOENT;
 
+	ack = msg_new(&msg, WIRE_JOIN_ACK, le64_to_cpu(m->hdr.lproc), sizeof(*ack));
 	if (lproc && (strcmp(lproc->name, m->name) ||
 		      le64_to_cpu(m->run) != lproc->run)) {
 		snprintf(reason, sizeof(reason), "the name hashes as '%s', take another",
@@ -204,23 +205,24 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 		else
 			reason[0] = 0;
 	} else if (lproc) {
-		spin_lock_bh(&lproc->lock);
-		member_add(lproc, peer->id);
-		spin_unlock_bh(&lproc->lock);
-		wake_up_all(&lproc->members_wq);
 		status = 0;
 		clock_hear(lproc, &m->hdr);
 	}
-	ack = msg_new(&msg, WIRE_JOIN_ACK, le64_to_cpu(m->hdr.lproc), sizeof(*ack));
-	if (ack && !status)
-		clock_stamp(lproc, &ack->hdr);
-	if (lproc)
-		lproc_done(lproc);
-	if (!ack)
-		return;
 	ack->status = cpu_to_le32(status);
 	strscpy(ack->reason, reason, sizeof(ack->reason));
-	msg_send(peer->node, peer->id, msg);
+	if (!status) {
+		/* What we send it as a member must not overtake this. */
+		spin_lock_bh(&lproc->lock);
+		member_add(lproc, peer->id);
+		clock_stamp(lproc, &ack->hdr);
+		peer->node->ops->send(peer, msg);
+		spin_unlock_bh(&lproc->lock);
+		wake_up_all(&lproc->members_wq);
+	} else {
+		peer->node->ops->send(peer, msg);
+	}
+	if (lproc)
+		lproc_done(lproc);
 }
 
 void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)

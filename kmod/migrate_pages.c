@@ -462,7 +462,8 @@ int mig_offer_send(struct migration *m, u32 flags)
 	w->blob_len = cpu_to_le32(o->len);
 	w->ndescs = cpu_to_le32(ndescs);
 	/* What would change it waits in the inbox since the freeze. */
-	w->refs = cpu_to_le32(m->p->refs);
+	if (!(flags & WIRE_OFFER_EARLY))
+		w->refs = cpu_to_le32(m->p->refs);
 	w->flags = cpu_to_le32(flags);
 	memcpy(w + 1, ndescs ? (void *)o->mem.descs : o->blob, tail);
 	return ops->send(m->peer, msg) ? -EHOSTUNREACH : 0;

@@ -250,12 +250,13 @@ static const char *check_offer(const struct wire_offer *offer, u32 len)
 {
 	u32 blob = le32_to_cpu(offer->blob_len), n = le32_to_cpu(offer->ndescs);
 	u32 rest = len - sizeof(*offer), flags = le32_to_cpu(offer->flags);
+	u32 refs = le32_to_cpu(offer->refs);
 
 	if (!wire_id_ok(le64_to_cpu(offer->proclet)))
 		return "proclet";
 	if (blob < sizeof(struct wire_blob) || blob > WIRE_BLOB_MAX)
 		return "length of blob";
-	if (!le32_to_cpu(offer->refs) || le32_to_cpu(offer->refs) > PROCLET_REFS_MAX)
+	if (flags & WIRE_OFFER_EARLY ? refs : !refs || refs > PROCLET_REFS_MAX)
 		return "references";
 	if (le64_to_cpu(offer->keep) > PROCLET_CAPACITY_MAX ||
 	    le64_to_cpu(offer->keep) % WIRE_PAGE_SIZE)

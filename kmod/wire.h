@@ -369,7 +369,7 @@ struct wire_mig {
  * @keep: bytes of the heap: what was offered before of those above is void
  * @blob_len: bytes of the blob (struct wire_blob), at most WIRE_BLOB_MAX
  * @ndescs: 0: the blob follows inline; else so many wire_desc of its pages
- * @refs: references to the proclet, 1 to PROCLET_REFS_MAX
+ * @refs: references to the proclet, 1 to PROCLET_REFS_MAX; 0 in an early offer
  * @flags: WIRE_OFFER_*
  *
  * Early offers are of pages of the heap while the proclet runs at the source, each

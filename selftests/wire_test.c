@@ -299,6 +299,14 @@ static void make_offer(void)
 	m->keep = htole64(CAPACITY);
 	m->blob_len = htole32(200);
 	m->refs = htole32(1);
+}
+
+static void make_early_offer(void)
+{
+	struct wire_offer *m = (void *)msg;
+
+	make_offer();
+	m->refs = 0;
 	m->flags = htole32(WIRE_OFFER_EARLY | WIRE_OFFER_READ);
 }
 
@@ -347,6 +355,7 @@ static const struct {
 	{ "accept", make_accept },
 	{ "refuse", make_refuse },
 	{ "offer", make_offer },
+	{ "early offer", make_early_offer },
 	{ "offer_descs", make_offer_descs },
 	{ "copied", make_copied },
 	{ "ready", make_ready },
@@ -803,10 +812,13 @@ static void migrations(void)
 	ACCEPTED(make_offer, wire_offer, keep, PROCLET_CAPACITY_MAX);
 	REFUSED(make_offer, wire_offer, keep, 4095);
 	REFUSED(make_offer, wire_offer, keep, PROCLET_CAPACITY_MAX + 4096);
-	ACCEPTED(make_offer, wire_offer, flags, 0);
-	ACCEPTED(make_offer, wire_offer, flags, WIRE_OFFER_EARLY);
+	REFUSED(make_offer, wire_offer, flags, WIRE_OFFER_EARLY);
 	REFUSED(make_offer, wire_offer, flags, WIRE_OFFER_READ);
 	REFUSED(make_offer, wire_offer, flags, 4);
+	ACCEPTED(make_early_offer, wire_offer, flags, WIRE_OFFER_EARLY);
+	ACCEPTED(make_early_offer, wire_offer, flags, WIRE_OFFER_EARLY | WIRE_OFFER_READ);
+	REFUSED(make_early_offer, wire_offer, flags, 0);
+	REFUSED(make_early_offer, wire_offer, refs, 1);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 0);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 1);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 3);
