@@ -14,6 +14,7 @@
 
 static char dir[CRIU_DIR];
 static int listener = -1;
+static pid_t page_server;	/* until it has had its connection, and ends */
 
 static void stop_listening(void)
 {
@@ -49,12 +50,25 @@ ssize_t criu_hello(void *root, const void *in, size_t in_len, void *out, size_t 
 }
 PROCLET_METHOD(criu_hello);
 
+static pid_t read_pid(const char *path)
+{
+	FILE *f = fopen(path, "r");
+	int pid = 0;
+
+	if (f) {
+		if (fscanf(f, "%d", &pid) != 1)
+			pid = 0;
+		fclose(f);
+	}
+	return pid;
+}
+
 static int receive(void *arg)
 {
-	char port_text[8];
+	char port_text[8], pid_file[CRIU_DIR + 8];
 	const char *const argv[] = {
 		"criu", "page-server", "-d", "--images-dir", dir, "--port", port_text,
-		"-o", "page-server.log", NULL,
+		"-o", "page-server.log", "--pidfile", pid_file, NULL,
 	};
 	struct criu_place *place = arg;
 	int err, fd;
@@ -71,12 +85,15 @@ static int receive(void *arg)
 	close(fd);
 	place->port = port;
 	snprintf(port_text, sizeof(port_text), "%u", port);
+	snprintf(pid_file, sizeof(pid_file), "%s/pid", dir);
 	/* It goes on by itself when it listens. */
 	err = child_run(argv);
 	if (err > 0) {
 		criu_complain("page-server", dir, "page-server.log");
 		err = -EIO;
 	}
+	if (!err)
+		page_server = read_pid(pid_file);
 	return err;
 }
 
@@ -159,6 +176,7 @@ ssize_t criu_restore(void *root, const void *in, size_t in_len, void *out, size_
 	(void)out_cap;
 	if (in_len || !*dir)
 		return -EINVAL;
+	page_server = 0;
 	return bench_native("criu", restore, NULL);
 }
 PROCLET_METHOD(criu_restore);
@@ -196,6 +214,9 @@ ssize_t criu_forget(void *root, const void *in, size_t in_len, void *out, size_t
 	(void)out;
 	(void)out_cap;
 	stop_listening();
+	if (page_server > 0)
+		kill(page_server, SIGTERM);
+	page_server = 0;
 	criu_remove_dir(dir);
 	*dir = 0;
 	return 0;

@@ -10,9 +10,9 @@
 #include "bench.h"
 #include "callee.h"
 
-#define PROCLETS	256
+#define PROCLETS	256U
 #define HEAP		(128 * KIB)
-#define MOVERS		8
+#define MOVERS		8U
 #define BUSY_MAX	1000	/* refusals of one proclet */
 
 static proclet_t proclets[PROCLETS];

@@ -4,6 +4,7 @@
 #include <proclet.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "bench.h"
@@ -32,7 +33,7 @@ static int await(__u16 port)
 {
 	const struct timespec pause = { 0, 20000000 };
 	__u64 start = now_ns();
-	int fd;
+	int fd, status;
 
 	while (now_ns() - start < START_NS) {
 		fd = tcp_connect(htonl(INADDR_LOOPBACK), port);
@@ -40,8 +41,10 @@ static int await(__u16 port)
 			close(fd);
 			return 0;
 		}
-		if (kill(child, 0))
-			return -errno;
+		if (waitpid(child, &status, WNOHANG)) {
+			child = 0;
+			return -ECHILD;
+		}
 		nanosleep(&pause, NULL);
 	}
 	return -ETIMEDOUT;
@@ -74,7 +77,7 @@ static int server_start(void *arg)
 		return err;
 	}
 	err = await(port);
-	if (err) {
+	if (err && child) {
 		kill(child, SIGKILL);
 		child_wait(child);
 		child = 0;

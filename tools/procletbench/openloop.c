@@ -72,6 +72,7 @@ static int generate(struct call_ring *r, struct job *job)
 		err = ring_wait(r, wait ? wait : 1, note, job);
 		now = now_ns();
 	}
+	/* Also when it was we who came late. */
 	while (err >= 0 && next < end) {
 		next += gap(job);
 		unsent++;
