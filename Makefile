@@ -6,6 +6,8 @@
 # make check		checkpatch, sparse, cppcheck and the manual pages
 # make test		deps, all, and all tests
 # make demo		deps, all, and the demonstration
+# make bench		deps, all, and the benchmark, which takes some minutes; writes
+#			the tables in Documentation/performance.rst
 # make debug-kernel	build the kernel of 'vcluster -k debug' into the cache
 # make install		[PREFIX=/usr/local] [DESTDIR=]
 #
@@ -30,7 +32,9 @@ VCLUSTER_DEPS = qemu-system-x86 busybox-static cpio zstd kmod iproute2 util-linu
 	rdma-core ibverbs-providers flex bison bc libelf-dev libssl-dev
 # What only the demonstration needs (its text to count words in).
 DEMO_DEPS =
-DEPS = $(BUILD_DEPS) $(CHECK_DEPS) $(VCLUSTER_DEPS) $(DEMO_DEPS)
+# What the benchmark compares with.
+BENCH_DEPS = criu memcached
+DEPS = $(BUILD_DEPS) $(CHECK_DEPS) $(VCLUSTER_DEPS) $(DEMO_DEPS) $(BENCH_DEPS)
 
 # ---- build -------------------------------------------------------------------
 
@@ -74,6 +78,10 @@ demo: deps
 	+$(MAKE) all
 	apps/wordcount/demo
 
+bench: deps
+	+$(MAKE) all
+	tools/bench
+
 debug-kernel:
 	tools/vcluster prepare -k debug
 
@@ -109,4 +117,4 @@ install: libshim tools man
 clean:
 	+for d in $(SUBDIRS); do $(MAKE) -C $$d clean || exit; done
 
-.PHONY: all $(SUBDIRS) man kdir deps check test demo debug-kernel install clean
+.PHONY: all $(SUBDIRS) man kdir deps check test demo bench debug-kernel install clean

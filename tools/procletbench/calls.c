@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "bench.h"
+#include "callee.h"
 
 #define PAYLOAD_MAX	MIB	/* bytes each way of a call */
 #define SAMPLES_MAX	(PAYLOAD_MAX / sizeof(__u64))
@@ -39,29 +40,11 @@ struct caller {
 	char *payload;
 };
 
-/* Gives back its argument, as much as is wanted of it, its first number plus 1. */
-static ssize_t answer(void *root, const void *in, size_t in_len,
-		      void *out, size_t out_cap)
-{
-	size_t len = in_len < out_cap ? in_len : out_cap;
-	__u64 number;
-
-	(void)root;
-	if (len < sizeof(number))
-		return -EINVAL;
-	memcpy(out, in, len);
-	memcpy(&number, out, sizeof(number));
-	number++;
-	memcpy(out, &number, sizeof(number));
-	return len;
-}
-PROCLET_METHOD(answer);
-
 /* A call that stays in the program, with a local call's copies. */
 static inline ssize_t call_c(const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	char arguments[64], results[64];
-	proclet_method_t method = answer;
+	proclet_method_t method = bench_answer;
 	ssize_t n;
 
 	if (in_len > sizeof(arguments) || out_cap > sizeof(results))
@@ -85,7 +68,7 @@ static ssize_t call_many(const struct job *job, char *payload, __u64 count)
 	memset(payload, 0, sizeof(number));
 	for (i = 0; i < count; i++) {
 		n = job->callee ?
-		    proclet_call(job->callee, answer, payload, job->in_len, out, job->out_cap) :
+		    proclet_call(job->callee, bench_answer, payload, job->in_len, out, job->out_cap) :
 		    call_c(payload, job->in_len, out, job->out_cap);
 		if (n != (ssize_t)job->out_cap)
 			return n < 0 ? n : -EBADMSG;
@@ -120,22 +103,6 @@ static ssize_t time_calls(void *root, const void *in, size_t in_len,
 }
 PROCLET_METHOD(time_calls);
 
-static int create(proclet_t *p, int node, size_t root_size)
-{
-	struct proclet_attr attr = PROCLET_ATTR_INIT;
-	int err;
-
-	attr.node = node;
-	attr.capacity = 8 * MIB;
-	attr.root_size = root_size;
-	err = proclet_create(p, &attr);
-	if (err) {
-		*p = 0;
-		complain("calls: no proclet on node %d: %s", node, error_text(err));
-	}
-	return err;
-}
-
 static int calls_begin(const struct options *opt, int node)
 {
 	int err;
@@ -149,11 +116,12 @@ static int calls_begin(const struct options *opt, int node)
 		complain("calls: no memory for the samples");
 		return -ENOMEM;
 	}
-	err = create(&caller, lproc_node(), sizeof(struct caller));
+	err = bench_proclet("calls", &caller, lproc_node(), 8 * MIB,
+			    sizeof(struct caller), 0);
 	if (!err)
-		err = create(&local_callee, lproc_node(), 0);
+		err = bench_proclet("calls", &local_callee, lproc_node(), 8 * MIB, 0, 0);
 	if (!err)
-		err = create(&remote_callee, node, 0);
+		err = bench_proclet("calls", &remote_callee, node, 8 * MIB, 0, 0);
 	return err;
 }
 
@@ -207,12 +175,9 @@ static int calls_round(const struct pace *pace, struct results *r)
 
 static void calls_end(void)
 {
-	if (remote_callee)
-		proclet_destroy(remote_callee);
-	if (local_callee)
-		proclet_destroy(local_callee);
-	if (caller)
-		proclet_destroy(caller);
+	bench_destroy(&remote_callee);
+	bench_destroy(&local_callee);
+	bench_destroy(&caller);
 	free(times);
 }
 

@@ -6,21 +6,20 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <proclet.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "bench.h"
+#include "callee.h"
 #include "raw.h"
 
 static proclet_t server;
 static struct raw_endpoint endpoint;
 static struct raw_plan plans[RAW_PLANS];
 
-/* What a native thread shall measure, and how that went. */
+/* What a native thread shall measure. */
 struct job {
 	const struct pace *pace;
 	struct results *results;
-	int err;
 };
 
 static ssize_t serve_raw(void *root, const void *in, size_t in_len,
@@ -56,7 +55,6 @@ static int no_device(int node)
 
 static int raw_begin(const struct options *opt, int node)
 {
-	struct proclet_attr attr = PROCLET_ATTR_INIT;
 	struct raw_endpoint here;
 	ssize_t err;
 
@@ -71,16 +69,9 @@ static int raw_begin(const struct options *opt, int node)
 	if (!here.count)
 		return no_device(lproc_node());
 
-	attr.capacity = MIB;
-	attr.node = node;
-	attr.flags = PROCLET_PINNED;
-	err = proclet_create(&server, &attr);
-	if (err) {
-		server = 0;
-		complain("raw verbs: cannot create a pinned proclet on node %d: %s",
-			 node, error_text(err));
+	err = bench_proclet("raw verbs", &server, node, MIB, 0, PROCLET_PINNED);
+	if (err)
 		return err;
-	}
 	err = proclet_call(server, serve_raw, NULL, 0, &endpoint, sizeof(endpoint));
 	if (err >= 0 && err != sizeof(endpoint))
 		err = -EPROTO;
@@ -106,27 +97,18 @@ static int raw_begin(const struct options *opt, int node)
 	return 0;
 }
 
-static void *measure(void *arg)
+static int measure(void *arg)
 {
 	struct job *job = arg;
 
-	job->err = raw_measure(job->pace, &endpoint, plans, job->results);
-	return NULL;
+	return raw_measure(job->pace, &endpoint, plans, job->results);
 }
 
 static int raw_round(const struct pace *pace, struct results *r)
 {
 	struct job job = { .pace = pace, .results = r };
-	pthread_t thread;
-	int err;
 
-	err = pthread_create(&thread, NULL, measure, &job);
-	if (err) {
-		complain("raw verbs: cannot start a thread: %s", error_text(-err));
-		return -err;
-	}
-	pthread_join(thread, NULL);
-	return job.err;
+	return bench_native("raw verbs", measure, &job);
 }
 
 static void raw_end(void)
@@ -134,8 +116,7 @@ static void raw_end(void)
 	if (!server)
 		return;
 	proclet_call(server, stop_raw, NULL, 0, NULL, 0);
-	proclet_destroy(server);
-	server = 0;
+	bench_destroy(&server);
 }
 
 const struct subject raw_subject = {

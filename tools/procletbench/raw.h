@@ -10,8 +10,10 @@
 
 #define RAW_BUFFER		(16UL << 20)	/* memory to read from or into */
 #define RAW_MESSAGE_MAX		4096		/* bytes of a SEND */
-#define RAW_RECVS		16
-#define RAW_SENDS		64	/* slots of the send queue, */
+#define RAW_DEPTH		64	/* SENDs in flight, of the rows with rates */
+#define RAW_RECVS		(2 * RAW_DEPTH)
+#define RAW_CREDITS		16	/* SENDs that a sink confirms at a time */
+#define RAW_SENDS		160	/* slots of the send queue, */
 #define RAW_READS		16	/* of them for READs */
 #define RAW_ADDRESSES		8
 #define RAW_ERROR		160
@@ -36,7 +38,7 @@ struct raw_endpoint {
 struct raw_hello {
 	__u64 cookie;
 	__u32 polling;		/* how the server shall wait for messages */
-	__u32 reserved;
+	__u32 sink;		/* it confirms RAW_CREDITS SENDs at a time, with one */
 };
 
 /* Private data of the answer: the memory that can be read. */
@@ -93,13 +95,18 @@ int raw_next_event(struct rdma_event_channel *channel, int timeout_ms,
 		   struct rdma_cm_event **event);
 int raw_fail(char *text, int err, const char *what);
 
+/* rawpipe.c */
+struct pace;
+struct results;
+
+int raw_measure_rate(struct raw_conn *c, bool sink, const struct pace *pace,
+		     struct results *r);
+
 /* rawserver.c */
 int raw_server_start(struct raw_endpoint *endpoint);
 void raw_server_stop(void);
 
 /* rawclient.c */
-struct pace;
-struct results;
 
 /* A way to READ: in chunks of so many bytes, so many in flight. */
 struct raw_plan {

@@ -120,14 +120,18 @@ static void link_close(struct link *l)
 }
 
 static int link_open(struct link *l, const struct raw_endpoint *endpoint,
-		     __u32 address, bool polling, char *error)
+		     __u32 address, bool polling, bool sink, char *error)
 {
 	struct sockaddr_in to = {
 		.sin_family = AF_INET,
 		.sin_port = htons(endpoint->port),
 		.sin_addr.s_addr = address,
 	};
-	struct raw_hello hello = { .cookie = endpoint->cookie, .polling = polling };
+	struct raw_hello hello = {
+		.cookie = endpoint->cookie,
+		.polling = polling,
+		.sink = sink,
+	};
 	struct rdma_conn_param param;
 	struct rdma_cm_id *id;
 	int err;
@@ -200,14 +204,15 @@ out_stop:
 
 /* Connect to the first address that answers. */
 static int link_open_any(struct link *l, const struct raw_endpoint *endpoint,
-			 bool polling)
+			 bool polling, bool sink)
 {
 	char error[RAW_ERROR] = "it has no address", text[INET_ADDRSTRLEN] = "?";
 	int err = -EHOSTUNREACH;
 	__u32 i;
 
 	for (i = 0; i < endpoint->count; i++) {
-		err = link_open(l, endpoint, endpoint->address[i], polling, error);
+		err = link_open(l, endpoint, endpoint->address[i], polling, sink,
+				error);
 		if (!err)
 			return 0;
 		inet_ntop(AF_INET, &endpoint->address[i], text, sizeof(text));
@@ -396,6 +401,14 @@ static int measure_read(struct link *l, const struct pace *pace, const char *met
 	return 0;
 }
 
+static int measure_rate(struct link *l, bool sink, const struct pace *pace,
+			struct results *r)
+{
+	int err = raw_measure_rate(&l->conn, sink, pace, r);
+
+	return err ? failed(l, "rate", 64, err) : 0;
+}
+
 /*
  * A round of all raw rows, from this node to the server at @endpoint. @plans is
  * all zero the first time.
@@ -410,7 +423,7 @@ int raw_measure(const struct pace *pace, const struct raw_endpoint *endpoint,
 	unsigned int i;
 	int err;
 
-	err = link_open_any(&l, endpoint, true);
+	err = link_open_any(&l, endpoint, true, false);
 	if (err)
 		return err;
 	for (i = 0; i < n_messages && !err; i++)
@@ -420,11 +433,13 @@ int raw_measure(const struct pace *pace, const struct raw_endpoint *endpoint,
 		return err;
 
 	/* The server sleeps while its memory is read, by polling clients too. */
-	err = link_open_any(&l, endpoint, false);
+	err = link_open_any(&l, endpoint, false, false);
 	if (err)
 		return err;
 	for (i = 0; i < n_messages && !err; i++)
 		err = measure_send(&l, pace, "raw_send_event", messages[i], r);
+	if (!err)
+		err = measure_rate(&l, false, pace, r);
 	for (i = 0; i < RAW_PLANS && !err; i++) {
 		if (plans[i].chunk)
 			continue;
@@ -437,6 +452,14 @@ int raw_measure(const struct pace *pace, const struct raw_endpoint *endpoint,
 	l.conn.polling = true;
 	for (i = 0; i < RAW_PLANS && !err; i++)
 		err = measure_read(&l, pace, "raw_read_poll", reads[i], &plans[i], r);
+	link_close(&l);
+	if (err)
+		return err;
+
+	err = link_open_any(&l, endpoint, false, true);
+	if (err)
+		return err;
+	err = measure_rate(&l, true, pace, r);
 	link_close(&l);
 	return err;
 }

@@ -2,7 +2,7 @@
 /*
  * The passive end of the raw rows: native threads of the other node's member,
  * started by a method of a pinned proclet. One thread takes connections, and
- * each connection has one that sends every message back.
+ * each connection has one that sends every message back, or takes them.
  */
 #include <errno.h>
 #include <poll.h>
@@ -47,6 +47,22 @@ static void *echo(void *arg)
 	return NULL;
 }
 
+static void *take(void *arg)
+{
+	struct client *client = arg;
+	struct raw_conn *c = &client->conn;
+	unsigned int taken = 0;
+	struct ibv_wc wc;
+
+	while (!raw_wait(c, &c->recv, &wc)) {
+		if (raw_recv(c, wc.wr_id))
+			break;
+		if (++taken % RAW_CREDITS == 0 && raw_send(c, sizeof(__u64)))
+			break;
+	}
+	return NULL;
+}
+
 static void client_end(struct client *client)
 {
 	rdma_disconnect(client->conn.id);
@@ -57,7 +73,8 @@ static void client_end(struct client *client)
 }
 
 /* Accept @id in the free slot @client, or reject it. */
-static void client_begin(struct client *client, struct rdma_cm_id *id, bool polling)
+static void client_begin(struct client *client, struct rdma_cm_id *id,
+			 const struct raw_hello *hello)
 {
 	struct raw_conn *c = &client->conn;
 	struct rdma_conn_param param;
@@ -69,7 +86,7 @@ static void client_begin(struct client *client, struct rdma_cm_id *id, bool poll
 	err = raw_conn_open(c, id);
 	if (err)
 		goto out_reject;
-	c->polling = polling;
+	c->polling = hello->polling;
 
 	memset(&memory, 0, sizeof(memory));
 	memory.address = (uintptr_t)c->memory;
@@ -78,7 +95,7 @@ static void client_begin(struct client *client, struct rdma_cm_id *id, bool poll
 	raw_conn_params(c, &param);
 	param.private_data = &memory;
 	param.private_data_len = sizeof(memory);
-	err = pthread_create(&client->thread, NULL, echo, client);
+	err = pthread_create(&client->thread, NULL, hello->sink ? take : echo, client);
 	if (err) {
 		raw_fail(c->error, err, "cannot start a thread");
 		goto out_reject;
@@ -103,7 +120,7 @@ static void connect_request(struct rdma_cm_id *id, const struct raw_hello *hello
 	for (i = 0; i < RAW_CLIENTS; i++) {
 		if (server.clients[i].used || hello->cookie != server.cookie)
 			continue;
-		client_begin(&server.clients[i], id, hello->polling);
+		client_begin(&server.clients[i], id, hello);
 		return;
 	}
 	rdma_reject(id, NULL, 0);

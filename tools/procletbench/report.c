@@ -1,57 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
-/* Ratios, the table, the CSV. */
+/* The table, the CSV, and how values are written. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "bench.h"
-
-/* How a term of a row's base is parametrised. */
-enum of {
-	OF_NOTHING,
-	OF_PARAM,	/* the row's own number of bytes */
-	OF_64,
-};
-
-/**
- * struct rule - what rows are compared with: @factor x @metric + @plus x @to
- * @row: metric of the rows
- * @from: least number of bytes
- * @factor: of the first term
- * @metric: first term
- * @of: its parameter
- * @plus: factor of the second term
- * @to: second term
- *
- * Of several rules for a metric the last one that fits counts.
- */
-static const struct rule {
-	const char *row;
-	size_t from;
-	int factor;
-	const char *metric;
-	enum of of;
-	int plus;
-	const char *to;
-} rules[] = {
-	{ "raw_send_event", 0, 1, "raw_send_event", OF_PARAM, 0, NULL },
-	{ "raw_send_poll", 0, 1, "raw_send_event", OF_PARAM, 0, NULL },
-	{ "raw_read", 0, 1, "raw_read", OF_PARAM, 0, NULL },
-	{ "raw_read_poll", 0, 1, "raw_read", OF_PARAM, 0, NULL },
-	{ "call_remote", 0, 2, "raw_send_event", OF_64, 0, NULL },
-	{ "call_remote", 4 * KIB, 1, "raw_send_event", OF_PARAM, 1, "raw_send_event" },
-	{ "call_remote", 64 * KIB, 1, "raw_read", OF_PARAM, 2, "raw_send_event" },
-	{ "call_c", 0, 1, "call_c", OF_PARAM, 0, NULL },
-	{ "call_local", 0, 1, "call_c", OF_PARAM, 0, NULL },
-	{ "move_prepare", 0, 1, "raw_send_event", OF_64, 0, NULL },
-	{ "move_freeze", 0, 1, "raw_send_event", OF_64, 0, NULL },
-	{ "move_offer", 0, 1, "raw_send_event", OF_64, 0, NULL },
-	{ "move_pull", 0, 1, "raw_read", OF_PARAM, 0, NULL },
-	{ "move_commit", 0, 1, "raw_send_event", OF_64, 0, NULL },
-	{ "move_resume", 0, 1, "raw_send_event", OF_64, 0, NULL },
-	{ "move_blackout", 0, 1, "raw_read", OF_PARAM, 0, NULL },
-	{ "move_total", 0, 1, "raw_read", OF_PARAM, 0, NULL },
-};
 
 const char *size_text(char text[24], size_t n)
 {
@@ -74,86 +27,93 @@ const char *error_text(long err)
 	return text;
 }
 
-/* One term of a base; adds its name to @row. 0: it was not measured. */
-static double term(const struct results *r, struct row *row, int factor,
-		   const char *metric, size_t param)
+/* The unit's name for people; @scale: what values are to be multiplied with. */
+const char *unit_text(enum unit unit, double *scale)
 {
-	const struct row *raw = results_find(r, metric, param);
-	size_t used = strlen(row->base);
-	char size[24], times[16] = "";
-
-	if (!raw)
-		return 0;
-	if (factor != 1)
-		snprintf(times, sizeof(times), "%d x ", factor);
-	snprintf(row->base + used, sizeof(row->base) - used, "%s%s%s(%s)",
-		 used ? " + " : "", times, metric, size_text(size, param));
-	return factor * raw->median;
-}
-
-void report_ratios(struct results *r)
-{
-	const struct rule *rule, *end = rules + ARRAY_SIZE(rules);
-	size_t i;
-
-	for (i = 0; i < r->count; i++) {
-		struct row *row = &r->rows[i];
-		const struct rule *fit = NULL;
-		double first, second = 0;
-
-		for (rule = rules; rule < end; rule++)
-			if (!strcmp(rule->row, row->metric) && row->param >= rule->from)
-				fit = rule;
-		if (!fit)
-			continue;
-		row->base[0] = 0;
-		first = term(r, row, fit->factor, fit->metric,
-			     fit->of == OF_64 ? 64 : row->param);
-		if (fit->to)
-			second = term(r, row, fit->plus, fit->to, 64);
-		row->raw = first && (second || !fit->to) ? first + second : 0;
+	*scale = 1;
+	switch (unit) {
+	case UNIT_NS:
+		*scale = 1e-3;
+		return "us";
+	case UNIT_PER_SECOND:
+		return "1/s";
+	case UNIT_BYTES_PER_SECOND:
+		*scale = 1e-6;
+		return "MB/s";
+	case UNIT_BYTES:
+		return "B";
+	case UNIT_COUNT:
+		break;
 	}
+	return "";
 }
 
 int report_table(const struct results *r, FILE *to)
 {
 	size_t i;
 
-	fprintf(to, "%-15s %7s %12s %12s %12s %12s %7s %7s  %s\n", "metric", "bytes",
-		"median us", "min us", "p99 us", "max us", "samples", "ratio", "to");
+	fprintf(to, "%-18s %7s %4s %11s %11s %11s %11s %11s %7s %7s  %s\n", "metric",
+		"bytes", "", "median", "p90", "p99", "p99.9", "max", "samples", "ratio", "to");
 	for (i = 0; i < r->count; i++) {
 		const struct row *row = &r->rows[i];
 		char size[24], ratio[16] = "-";
 		bool self = !strncmp(row->base, row->metric, strlen(row->metric)) &&
 			    row->base[strlen(row->metric)] == '(';
+		const char *unit;
+		double scale;
 
 		if (!row->samples.count)
 			continue;
+		unit = unit_text(row->unit, &scale);
 		if (row->raw)
 			snprintf(ratio, sizeof(ratio), "%.2f", row->median / row->raw);
-		fprintf(to, "%-15s %7s %12.3f %12.3f %12.3f %12.3f %7zu %7s  %s%s%s%s\n",
-			row->metric, size_text(size, row->param), row->median / 1e3,
-			row->min / 1e3, row->p99 / 1e3, row->max / 1e3,
+		fprintf(to, "%-18s %7s %4s %11.3f %11.3f %11.3f %11.3f %11.3f %7zu %7s  %s%s%s%s\n",
+			row->metric, size_text(size, row->param), unit, row->median * scale,
+			row->p90 * scale, row->p99 * scale, row->p999 * scale, row->max * scale,
 			row->samples.count, ratio, row->raw && !self ? row->base : "",
 			*row->note ? "[" : "", row->note, *row->note ? "]" : "");
 	}
 	return fflush(to) || ferror(to) ? -EIO : 0;
 }
 
+/* A text between commas. None of ours has quotes. */
+static void csv_text(FILE *to, const char *text)
+{
+	fprintf(to, strchr(text, ',') ? ",\"%s\"" : ",%s", text);
+}
+
 int report_csv(const struct results *r, FILE *to)
 {
+	static const char *const units[] = {
+		[UNIT_NS] = "ns", [UNIT_PER_SECOND] = "1/s", [UNIT_BYTES_PER_SECOND] = "B/s",
+		[UNIT_BYTES] = "B", [UNIT_COUNT] = "1",
+	};
 	size_t i;
 
-	fputs("metric,param,value,unit,ratio_to_raw\n", to);
+	fputs("metric,param,value,unit,ratio_to_raw,target,met,formula,min,p90,p99,p999,max,samples,to,note\n",
+	      to);
 	for (i = 0; i < r->count; i++) {
 		const struct row *row = &r->rows[i];
 
 		if (!row->samples.count)
 			continue;
-		fprintf(to, "%s,%zu,%.1f,ns,", row->metric, row->param, row->median);
+		fprintf(to, "%s,%zu,%.1f,%s,", row->metric, row->param, row->median,
+			units[row->unit]);
 		if (row->raw)
 			fprintf(to, "%.3f", row->median / row->raw);
-		fprintf(to, "\n%s_p99,%zu,%.1f,ns,\n", row->metric, row->param, row->p99);
+		if (row->met == MET_NO_TARGET)
+			fputs(",,,", to);
+		else
+			fprintf(to, ",%.1f,%s,%s", row->target, row->met == MET ? "met" : "not met",
+				row->aim);
+		fprintf(to, ",%.1f,%.1f,%.1f,%.1f,%.1f,%zu", row->min, row->p90, row->p99,
+			row->p999, row->max, row->samples.count);
+		csv_text(to, row->raw ? row->base : "");
+		csv_text(to, row->note);
+		fputs("\n", to);
+		if (row->unit == UNIT_NS)
+			fprintf(to, "%s_p99,%zu,%.1f,ns,,,,,,,,,,%zu,,\n", row->metric,
+				row->param, row->p99, row->samples.count);
 	}
 	return fflush(to) || ferror(to) ? -EIO : 0;
 }

@@ -231,13 +231,13 @@ base_prepare() # sets BASE
 	with_lock base build_base "$BASE" || die "cannot build the guests' initramfs"
 }
 
-# Modules that proclet.ko needs and the base has not, then proclet.ko itself.
-stage_module() # STAGE
+# Modules that -l and proclet.ko need and the base has not.
+stage_modules() # STAGE
 {
-	local deps
+	local deps="${WANTED_MODULES[*]-}"
 
 	mkdir -p "$1/vc/modules"
-	deps=$(modinfo -F depends "$MODULE" | tr ',' ' ')
+	[ "$BARE" = 1 ] || deps+=" $(modinfo -F depends "$MODULE" | tr ',' ' ')"
 	# shellcheck disable=SC2086 # a list of names
 	comm -13 <(module_order "${GUEST_MODULES[@]}" | sort) <(module_order $deps | sort) >"$1/extra" || return
 	if [ -s "$1/extra" ]; then
@@ -245,5 +245,4 @@ stage_module() # STAGE
 		module_order $deps | grep -Fxf "$1/extra" | copy_modules "$1/vc/modules" b || return
 	fi
 	rm -f "$1/extra"
-	cp "$MODULE" "$1/vc/proclet.ko"
 }
