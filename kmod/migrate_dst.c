@@ -31,7 +31,7 @@
  * @blob_ndescs: 0: it came inline
  * @blob_pages: where it is read to if it did not come inline
  * @descs: descriptors of the blob
- * @flags_offer: WIRE_OFFER_* of the offer
+ * @offer_flags: WIRE_OFFER_* of the offer
  * @keep: bytes of the heap of which early pages are still valid
  * @early: pages of the first early offer, in the heap
  * @index: of these, ascending
@@ -71,7 +71,7 @@ struct incoming {
 	u32 blob_ndescs;
 	struct payload blob_pages;
 	struct xport_desc *descs;
-	u32 flags_offer;
+	u32 offer_flags;
 	u64 keep;
 	struct page **early;
 	u32 *index;
@@ -334,7 +334,7 @@ static int in_read(struct incoming *in, struct page **pages, u32 npages, const v
 static void in_arrived(struct work_struct *work)
 {
 	struct incoming *in = container_of(work, struct incoming, work);
-	bool early = in->flags_offer & WIRE_OFFER_EARLY;
+	bool early = in->offer_flags & WIRE_OFFER_EARLY;
 
 	if (in->status) {
 		in_drop(in, in->status);
@@ -342,7 +342,7 @@ static void in_arrived(struct work_struct *work)
 	}
 	/* Before another offer can come. */
 	offer_done(in);
-	if (early && in->flags_offer & WIRE_OFFER_READ)
+	if (early && in->offer_flags & WIRE_OFFER_READ)
 		in->copied = true;
 	in_step_done(in, early ? WIRE_COPIED : WIRE_READY);
 }
@@ -444,11 +444,11 @@ static void early_cut(struct incoming *in)
 /* Read what was offered, and what was not read of what was offered early. */
 static int in_read_offer(struct incoming *in, u32 npages, const void *descs, u32 ndescs)
 {
-	bool early = in->flags_offer & WIRE_OFFER_EARLY;
+	bool early = in->offer_flags & WIRE_OFFER_EARLY;
 	u32 n = in->copied || early ? 0 : in->nearly;
 	struct page **pages;
 
-	if (early && !(in->flags_offer & WIRE_OFFER_READ))
+	if (early && !(in->offer_flags & WIRE_OFFER_READ))
 		npages = 0;
 	if (!n && !npages) {
 		in->status = 0;
@@ -519,7 +519,7 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 /* The blob is here: make what it describes, and read the pages. */
 static int in_begin(struct incoming *in)
 {
-	bool early = in->flags_offer & WIRE_OFFER_EARLY;
+	bool early = in->offer_flags & WIRE_OFFER_EARLY;
 	const struct wire_blob *blob = in->blob;
 	const struct wire_extent *exts;
 	const struct wire_thread *wts;
@@ -540,7 +540,11 @@ static int in_begin(struct incoming *in)
 	nsegs = le32_to_cpu(blob->nsegs);
 	/* More than announced, but within reason: it ran on meanwhile. */
 	if (npages > in->npages + (in->capacity >> PAGE_SHIFT) + 4096 ||
-	    nsegs > in->nthreads + 4096 || (early && (nsegs > 1 || !npages)))
+	    nsegs > in->nthreads + 4096)
+		return -EPROTO;
+	/* All early offers are to be read now, or none: else pages could stay unread. */
+	if (early && (nsegs > 1 || !npages ||
+		      (in->early && !(in->offer_flags & WIRE_OFFER_READ) == in->copied)))
 		return -EPROTO;
 	segs = (const void *)(blob + 1);
 	exts = (const void *)(segs + nsegs);
@@ -644,7 +648,7 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		in->descs = descs;
 		in->blob_ndescs = n;
 		in->refs = le32_to_cpu(w->refs);
-		in->flags_offer = le32_to_cpu(w->flags);
+		in->offer_flags = le32_to_cpu(w->flags);
 		in->keep = le64_to_cpu(w->keep);
 	}
 	spin_unlock_bh(&lproc->lock);
