@@ -244,7 +244,14 @@ int proclet_locate(proclet_t p);
  * proclet_migrate() - move a proclet with its threads
  * @p: the proclet, also the caller's own
  * @node: where to; where it is already: 0
- * @flags: 0
+ * @flags: how: PROCLET_MOVE_AUTO (0), or
+ *         PROCLET_MOVE_STOP: stopped until all its memory is there;
+ *         PROCLET_MOVE_PRECOPY: its memory is copied while it runs, and what it
+ *         writes meanwhile again. It is stopped for what is left then, which is
+ *         everything if it writes faster than the network takes it
+ *
+ * By itself it stops a proclet of up to 1 MiB, and copies a larger one before (parameters
+ * stop_pages and move_mode of the module).
  *
  * Returns 0, -EBUSY (pinned, about to move already, memory pinned by a device or
  * system call, or a thread could not be parked in time), -ENOMEM (refused by

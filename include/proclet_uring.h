@@ -114,8 +114,11 @@ void proclet_prep_event(struct io_uring_sqe *sqe, __u64 after,
  *
  * Its result becomes -ECANCELED; it may have been executed, or will be. The result
  * of this is 0, or -ENOENT: there is none, or it has its result already.
- * io_uring_prep_cancel() finds an entry that io_uring has not given to us yet (in
- * a chain of links), but not one under way: the kernel has no way for that.
+ *
+ * io_uring_prep_cancel() reaches entries with IOSQE_ASYNC: each of those has a thread of
+ * the kernel while it is under way, which is interrupted. Their result becomes -ECANCELED,
+ * that of the cancellation is -EALREADY. Without that flag it finds only what io_uring has
+ * not given to us yet (in a chain of links): the kernel has no way for more.
  */
 void proclet_prep_cancel(struct io_uring_sqe *sqe, __u64 user_data);
 

@@ -64,10 +64,10 @@ static void clock_publish(struct lproc *lproc)
 /* The program is about to see it: from now on it does not go back. */
 void clock_settle(struct lproc *lproc)
 {
-	spin_lock(&lproc->clock_lock);
+	spin_lock_bh(&lproc->clock_lock);
 	WRITE_ONCE(lproc->clock_settled, true);
 	clock_publish(lproc);
-	spin_unlock(&lproc->clock_lock);
+	spin_unlock_bh(&lproc->clock_lock);
 }
 
 /* To be called after what the message tells has happened. */
@@ -94,7 +94,7 @@ void clock_hear(struct lproc *lproc, const struct wire_hdr *hdr)
 	if (READ_ONCE(lproc->clock_settled) &&
 	    (joining || offset <= READ_ONCE(lproc->clock_offset)))
 		return;
-	spin_lock(&lproc->clock_lock);
+	spin_lock_bh(&lproc->clock_lock);
 	if (offset > CLOCK_FAR_NS || offset < -CLOCK_FAR_NS) {
 		warn = !lproc->clock_warned;
 		lproc->clock_warned = true;
@@ -108,7 +108,7 @@ void clock_hear(struct lproc *lproc, const struct wire_hdr *hdr)
 		clock_publish(lproc);
 		ahead = true;
 	}
-	spin_unlock(&lproc->clock_lock);
+	spin_unlock_bh(&lproc->clock_lock);
 	if (warn)
 		pr_warn("proclet: node %u: %s: a peer's clock is more than ten years from ours, ignored\n",
 			lproc->node->id, lproc->name);

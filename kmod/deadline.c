@@ -197,13 +197,13 @@ static void cancel_route(struct lproc *lproc, const struct proclet_token *token,
 	struct op *op;
 	u32 to = 0;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	op = take_waiting(lproc, token, target);
 	if (!op)
 		pulling = drop_pulling(lproc, token);
 	if (!op && !pulling)
 		to = cancel_next(lproc, target, sent_to, from);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (op)
 		op_reply(op, -ETIMEDOUT, NULL, 0);
 	else if (pulling)
@@ -269,7 +269,7 @@ static void deadlines_fn(struct work_struct *work)
 
 	do {
 		n = 0;
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		now = lproc_clock(lproc);
 		while (n < ARRAY_SIZE(expired)) {
 			node = timerqueue_getnext(&lproc->deadlines);
@@ -280,7 +280,7 @@ static void deadlines_fn(struct work_struct *work)
 		}
 		if (n < ARRAY_SIZE(expired))
 			start_timer(lproc);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		for (i = 0; i < n; i++) {
 			if (expired[i].cancel)
 				cancel_route(lproc, &expired[i].token, expired[i].target,
@@ -304,11 +304,11 @@ static enum hrtimer_restart deadlines_fire(struct hrtimer *timer)
 /* The clock was set forward. */
 void deadlines_changed(struct lproc *lproc)
 {
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	/* Pairs with deadlines_stop(). */
 	if (!lproc->dying && timerqueue_getnext(&lproc->deadlines))
 		queue_work(lproc->node->wq, &lproc->deadlines_work);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 void deadlines_init(struct lproc *lproc)

@@ -64,7 +64,7 @@ struct lproc *lproc_find(struct pnode *node, u64 key, bool dying)
 {
 	struct lproc *lproc, *found = NULL;
 
-	spin_lock(&node->lprocs_lock);
+	spin_lock_bh(&node->lprocs_lock);
 	list_for_each_entry(lproc, &node->lprocs, entry) {
 		if (lproc->key == key && (dying || !lproc->dying)) {
 			lproc->users++;
@@ -72,7 +72,7 @@ struct lproc *lproc_find(struct pnode *node, u64 key, bool dying)
 			break;
 		}
 	}
-	spin_unlock(&node->lprocs_lock);
+	spin_unlock_bh(&node->lprocs_lock);
 	return found;
 }
 
@@ -80,10 +80,10 @@ void lproc_done(struct lproc *lproc)
 {
 	struct pnode *node = lproc->node;
 
-	spin_lock(&node->lprocs_lock);
+	spin_lock_bh(&node->lprocs_lock);
 	if (!--lproc->users)
 		wake_up_all(&lproc->users_wq);
-	spin_unlock(&node->lprocs_lock);
+	spin_unlock_bh(&node->lprocs_lock);
 }
 
 /* Call @fn for each member on @node. */
@@ -92,17 +92,17 @@ void lprocs_for_each(struct pnode *node, void (*fn)(struct lproc *lproc, void *a
 {
 	struct lproc *lproc, *prev = NULL;
 
-	spin_lock(&node->lprocs_lock);
+	spin_lock_bh(&node->lprocs_lock);
 	list_for_each_entry(lproc, &node->lprocs, entry) {
 		lproc->users++;	/* keeps it in the list */
-		spin_unlock(&node->lprocs_lock);
+		spin_unlock_bh(&node->lprocs_lock);
 		if (prev)
 			lproc_done(prev);
 		fn(lproc, arg);
 		prev = lproc;
-		spin_lock(&node->lprocs_lock);
+		spin_lock_bh(&node->lprocs_lock);
 	}
-	spin_unlock(&node->lprocs_lock);
+	spin_unlock_bh(&node->lprocs_lock);
 	if (prev)
 		lproc_done(prev);
 }
@@ -192,6 +192,7 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 	struct xport_msg *msg;
 	int status = -ENOENT;
 
+	ack = msg_new(&msg, WIRE_JOIN_ACK, le64_to_cpu(m->hdr.lproc), sizeof(*ack));
 	if (lproc && (strcmp(lproc->name, m->name) ||
 		      le64_to_cpu(m->run) != lproc->run)) {
 		snprintf(reason, sizeof(reason), "the name hashes as '%s', take another",
@@ -204,23 +205,24 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 		else
 			reason[0] = 0;
 	} else if (lproc) {
-		spin_lock(&lproc->lock);
-		member_add(lproc, peer->id);
-		spin_unlock(&lproc->lock);
-		wake_up_all(&lproc->members_wq);
 		status = 0;
 		clock_hear(lproc, &m->hdr);
 	}
-	ack = msg_new(&msg, WIRE_JOIN_ACK, le64_to_cpu(m->hdr.lproc), sizeof(*ack));
-	if (ack && !status)
-		clock_stamp(lproc, &ack->hdr);
-	if (lproc)
-		lproc_done(lproc);
-	if (!ack)
-		return;
 	ack->status = cpu_to_le32(status);
 	strscpy(ack->reason, reason, sizeof(ack->reason));
-	msg_send(peer->node, peer->id, msg);
+	if (!status) {
+		/* What we send it as a member must not overtake this. */
+		spin_lock_bh(&lproc->lock);
+		member_add(lproc, peer->id);
+		clock_stamp(lproc, &ack->hdr);
+		peer->node->ops->send(peer, msg);
+		spin_unlock_bh(&lproc->lock);
+		wake_up_all(&lproc->members_wq);
+	} else {
+		peer->node->ops->send(peer, msg);
+	}
+	if (lproc)
+		lproc_done(lproc);
 }
 
 void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
@@ -233,7 +235,7 @@ void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 	/* Before the wait for it ends. */
 	if (!status)
 		clock_hear(lproc, &m->hdr);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	lproc->join_wait &= ~node_bit(peer->id);
 	if (!status) {
 		member_add(lproc, peer->id);
@@ -242,7 +244,7 @@ void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 		/* After @reason; pairs with lproc_join(). */
 		smp_store_release(&lproc->refused, true);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	wake_up_all(&lproc->members_wq);
 	if (status == -EXDEV && !READ_ONCE(lproc->joining))
 		pr_err("proclet: node %s: %s on node %s does not match ours: %s\n",
@@ -326,15 +328,15 @@ static void tell_peers(struct lproc *lproc, void (*send)(struct lproc *lproc, st
 /* The same, and expect its answer. */
 static void ask_to_join(struct lproc *lproc, struct peer *peer)
 {
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	lproc->join_wait |= node_bit(peer->id);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	send_join(lproc, peer);
 	/* It may have gone down before its bit was set. */
 	if (!READ_ONCE(peer->up)) {
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		lproc->join_wait &= ~node_bit(peer->id);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 	}
 }
 
@@ -365,12 +367,13 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	init_waitqueue_head(&lproc->manager_wq);
 	init_waitqueue_head(&lproc->park_wq);
 	init_waitqueue_head(&lproc->moves_wq);
-	xa_init(&lproc->proclets);
-	xa_init(&lproc->locations);
-	xa_init(&lproc->workers);
-	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1);
-	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1);
-	xa_init(&lproc->dropped);
+	/* Those that are used under @lock, which is for softirqs too. */
+	xa_init_flags(&lproc->proclets, XA_FLAGS_LOCK_BH);
+	xa_init_flags(&lproc->locations, XA_FLAGS_LOCK_BH);
+	xa_init_flags(&lproc->workers, XA_FLAGS_LOCK_BH);
+	xa_init_flags(&lproc->natives, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
+	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
+	xa_init_flags(&lproc->dropped, XA_FLAGS_LOCK_BH);
 	/* A member that comes back must not give out its forerunner's numbers. */
 	lproc->next_gen = get_random_u32();
 	lproc->next_native = get_random_u32() >> 1;
@@ -394,11 +397,11 @@ static int lproc_add(struct lproc *lproc)
 
 	mutex_lock(&join_lock);
 	/* Also one that is leaving: its peers must know before they hear of us. */
-	spin_lock(&lproc->node->lprocs_lock);
+	spin_lock_bh(&lproc->node->lprocs_lock);
 	list_for_each_entry(other, &lproc->node->lprocs, entry)
 		if (other->key == lproc->key)
 			err = -EEXIST;
-	spin_unlock(&lproc->node->lprocs_lock);
+	spin_unlock_bh(&lproc->node->lprocs_lock);
 	if (!err)
 		err = node_join(lproc->node, &lproc->entry);
 	mutex_unlock(&join_lock);
@@ -521,7 +524,7 @@ int lproc_manage(struct lproc *lproc, struct proclet_manage *m)
 		return -EINTR;
 	m->node = 0;
 	memset(m->reason, 0, sizeof(m->reason));
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (lproc->lost) {
 		node = ffs(lproc->lost);
 		lproc->lost &= ~node_bit(node);
@@ -539,7 +542,7 @@ int lproc_manage(struct lproc *lproc, struct proclet_manage *m)
 		m->status = lproc->spawn;
 		lproc->spawn = 0;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return 0;
 }
 
@@ -575,9 +578,9 @@ void lproc_exit(struct lproc *lproc, u32 event, s32 status, u32 node, const char
 {
 	bool first;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	first = lproc_end(lproc, event, status, node, reason);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (first && node == lproc->node->id && event == PROCLET_EVENT_EXIT)
 		tell_peers(lproc, send_exit);
 }
@@ -591,7 +594,7 @@ void lproc_lost_member(struct lproc *lproc, u32 node, bool refused, const char *
 {
 	bool first = false;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if ((lproc->members & node_bit(node)) && !lproc->ended && !refused) {
 		if (lproc->flags & PROCLET_JOIN_SURVIVE) {
 			lproc->lost |= node_bit(node);
@@ -605,7 +608,7 @@ void lproc_lost_member(struct lproc *lproc, u32 node, bool refused, const char *
 		event_add(lproc, PROCLET_EVENT_LEFT, node, 0);
 	lproc->members &= ~node_bit(node);
 	lproc->join_wait &= ~node_bit(node);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	wake_up_all(&lproc->members_wq);
 	wake_up_all(&lproc->manager_wq);
 	location_lost(lproc, node);
@@ -660,16 +663,16 @@ static void lproc_leave(struct lproc *lproc, const char *reason, bool exited, s3
 	struct pnode *node = lproc->node;
 	bool first, ended;
 
-	spin_lock(&node->lprocs_lock);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&node->lprocs_lock);
+	spin_lock_bh(&lproc->lock);
 	first = !lproc->dying;
 	WRITE_ONCE(lproc->dying, true);
 	if (exited && first && !lproc->joining)
 		lproc_end(lproc, PROCLET_EVENT_EXIT, status, node->id, "");
 	ended = lproc->ended;
 	lproc_end(lproc, PROCLET_EVENT_LOST, 0, node->id, reason);
-	spin_unlock(&lproc->lock);
-	spin_unlock(&node->lprocs_lock);
+	spin_unlock_bh(&lproc->lock);
+	spin_unlock_bh(&node->lprocs_lock);
 	if (!first)
 		return;
 	/*
@@ -744,11 +747,11 @@ void lproc_release(struct lproc *lproc)
 	flush_workqueue(node->wq);
 	/* It was listed until now so that the node, and its queue, stay. */
 	for (;;) {
-		spin_lock(&node->lprocs_lock);
+		spin_lock_bh(&node->lprocs_lock);
 		used = lproc->users;
 		if (!used)
 			list_del_init(&lproc->entry);
-		spin_unlock(&node->lprocs_lock);
+		spin_unlock_bh(&node->lprocs_lock);
 		if (!used)
 			break;
 		wait_event(lproc->users_wq, !READ_ONCE(lproc->users));

@@ -39,6 +39,7 @@ struct vm_area_struct;
  * @start: address
  * @size: bytes of address space
  * @limit: bytes that may be touched; multiple of PAGE_SIZE
+ * @lowest: a heap's: the lowest @limit since the pages were exposed for a migration
  * @gone: not accessible: being moved or freed
  * @left: a thread's: it has been committed to another node
  * @sem: faults hold it for reading; who changes @limit, @gone or takes pages
@@ -53,6 +54,7 @@ struct segment {
 	u64 start;
 	u64 size;
 	u64 limit;
+	u64 lowest;
 	bool gone;
 	bool left;
 	struct rw_semaphore sem;
@@ -535,6 +537,7 @@ void segment_put(struct segment *seg);
 void segment_remove(struct segment *seg);	/* unmap, free pages, forget */
 void segment_hide(struct segment *seg);		/* no access until shown again */
 void segment_show(struct segment *seg);
+void segment_zap(struct segment *seg);		/* out of the page tables */
 int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden */
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */
@@ -603,9 +606,10 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n);
 int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_op *uop,
 	       u32 *seq);
 void native_end(struct lproc *lproc, struct native_wait *w, s64 result);
-int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len);
-int op_recv_reply(struct lproc *lproc, struct peer *peer,
-		  const struct wire_reply *m, u32 len);
+int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m);
+bool op_recv_now(struct lproc *lproc, struct peer *peer, const struct wire_op *m);
+bool op_recv_reply_now(struct lproc *lproc, struct peer *peer, const struct wire_reply *m);
+int op_recv_reply(struct lproc *lproc, struct peer *peer, const struct wire_reply *m);
 
 /* uring.c: operations and events by io_uring */
 struct io_uring_cmd;
@@ -676,6 +680,7 @@ void memory_op(struct op *op, struct proclet *p);	/* p PRESENT; takes both over 
 
 /* payload.c */
 int payload_alloc(struct payload *pl, u32 len);
+int payload_alloc_short(struct payload *pl, u32 len, gfp_t gfp);
 void payload_free(struct payload *pl);
 int payload_from_user(struct payload *pl, u64 addr, u32 len);
 int payload_to_user(const struct payload *pl, u64 addr, u32 len);
@@ -683,8 +688,10 @@ void *payload_at(const struct payload *pl, u32 off, u32 *run);
 void payload_fill(struct payload *pl, const void *data, u32 len);
 void payload_read(const struct payload *pl, void *data, u32 len);
 
-/* migrate_src.c, migrate_dst.c */
+/* migrate_src.c, migrate_dst.c; the source's other file is in migrate.h */
 void migrate_request(struct op *op, struct proclet *p);	/* lproc.lock dropped; takes both */
+bool migrate_src_hear(struct lproc *lproc, struct peer *peer, u32 type,
+		      const struct wire_mig *w);
 void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *m);
 void migrate_src_lost(struct lproc *lproc, u32 node);

@@ -30,10 +30,19 @@
  * @blob_len: bytes
  * @blob_ndescs: 0: it came inline
  * @blob_pages: where it is read to if it did not come inline
- * @descs: descriptors of what is being read
+ * @descs: descriptors of the blob
+ * @offer_flags: WIRE_OFFER_* of the offer
+ * @keep: bytes of the heap of which early pages are still valid
+ * @early: pages of the first early offer, in the heap
+ * @index: of these, ascending
+ * @nearly: how many
+ * @early_descs: where to read them
+ * @nearly_descs: .
+ * @copied: they have been read
  * @rd: the read
  * @status: of it
- * @pages: where the proclet's pages are read to
+ * @pages: where what is offered is read to
+ * @read_descs: and from, with the early ones; NULL: as in the blob
  * @threads: that come along
  * @aborted: drop it as soon as no read is on its way, under lproc.lock
  * @busy: work is queued or a read is on its way, under lproc.lock
@@ -62,9 +71,18 @@ struct incoming {
 	u32 blob_ndescs;
 	struct payload blob_pages;
 	struct xport_desc *descs;
+	u32 offer_flags;
+	u64 keep;
+	struct page **early;
+	u32 *index;
+	u32 nearly;
+	struct xport_desc *early_descs;
+	u32 nearly_descs;
+	bool copied;
 	struct xport_read rd;
 	int status;
 	struct page **pages;
+	struct xport_desc *read_descs;
 	struct list_head threads;
 	u32 nthreads;
 	u32 refs;
@@ -81,6 +99,20 @@ static void in_answer(struct incoming *in, u32 type, s32 status, u64 ns)
 		     ns);
 }
 
+/* What came with an offer is not needed any more. */
+static void offer_done(struct incoming *in)
+{
+	kvfree(in->blob);
+	in->blob = NULL;
+	payload_free(&in->blob_pages);
+	kvfree(in->descs);
+	in->descs = NULL;
+	kvfree(in->pages);
+	in->pages = NULL;
+	kvfree(in->read_descs);
+	in->read_descs = NULL;
+}
+
 static void in_free(struct incoming *in)
 {
 	struct lproc *lproc = in->lproc;
@@ -90,10 +122,10 @@ static void in_free(struct incoming *in)
 		list_del(&page->lru);
 		put_page(page);
 	}
-	kvfree(in->blob);
-	payload_free(&in->blob_pages);
-	kvfree(in->descs);
-	kvfree(in->pages);
+	offer_done(in);
+	kvfree(in->early);
+	kvfree(in->index);
+	kvfree(in->early_descs);
 	node_charge(lproc->node, -(s64)in->charged);
 	peer_put(in->peer);
 	kfree(in);
@@ -115,15 +147,15 @@ static void in_drop(struct incoming *in, int err)
 	}
 	/* A source in doubt may ask: only of those it can know that they are off. */
 	if (in->was_ready)
-		xa_store(&lproc->dropped, in->mig, xa_mk_value(in->peer->id),
+		xa_store_bh(&lproc->dropped, in->mig, xa_mk_value(in->peer->id),
 			 GFP_KERNEL | __GFP_NOFAIL);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del(&in->entry);
 	if (p) {
 		p->in = NULL;
 		proclet_set_state(p, PROCLET_ABSENT);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (p)
 		proclet_discard(p);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
@@ -132,22 +164,29 @@ static void in_drop(struct incoming *in, int err)
 	in_free(in);
 }
 
-/* A step is over. False: it was aborted meanwhile, and is gone now. */
-static bool in_step_done(struct incoming *in, bool ready)
+/* A step is over: say so with @answer, unless it was aborted meanwhile. Ends our use. */
+static void in_step_done(struct incoming *in, u32 answer)
 {
+	u64 key = in->lproc->key, id = in->id, mig = in->mig, epoch = in->epoch;
+	struct lproc *lproc = in->lproc;
+	struct peer *peer = in->peer;
 	bool aborted;
 
-	spin_lock(&in->lproc->lock);
-	aborted = in->aborted || in->lproc->dying;
-	in->ready = ready && !aborted;
+	kref_get(&peer->ref);
+	spin_lock_bh(&lproc->lock);
+	aborted = in->aborted || lproc->dying;
+	in->ready = answer == WIRE_READY && !aborted;
 	in->was_ready = in->ready;
 	/* Who drops it stays busy: nobody else does it again. */
 	if (!aborted)
 		in->busy = false;
-	spin_unlock(&in->lproc->lock);
+	spin_unlock_bh(&lproc->lock);
+	/* From here on it can go at any time, unless we drop it. */
 	if (aborted)
 		in_drop(in, -ECANCELED);
-	return !aborted;
+	else
+		migrate_send(peer, answer, key, id, mig, epoch, 0, 0);
+	peer_put(peer);
 }
 
 static int fill_spare(struct incoming *in)
@@ -189,18 +228,18 @@ static void in_prepare(struct work_struct *work)
 	p->flags = in->flags;
 	p->epoch = in->epoch;
 	p->heap->gone = true;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_INCOMING);
 	p->in = in;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (segment_publish(p->heap))
 		err = err ? err : -EBUSY;
 	if (!err)
 		err = fill_spare(in);
 	if (err)
 		in_drop(in, err);
-	else if (in_step_done(in, false))
-		in_answer(in, WIRE_ACCEPT, 0, 0);
+	else
+		in_step_done(in, WIRE_ACCEPT);
 }
 
 /* A peer cannot bring what our own slice has never given out. */
@@ -210,9 +249,9 @@ static bool may_come(struct lproc *lproc, struct incoming *in)
 
 	if (PROCLET_ID_HOME(in->id) != lproc->node->id)
 		return true;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	location_get(lproc, in->id, &known);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return known;
 }
 
@@ -243,12 +282,12 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 	in->nthreads = le32_to_cpu(w->nthreads);
 	in->busy = true;
 	/* The source may count from the beginning again. */
-	xa_erase(&lproc->dropped, in->mig);
+	xa_erase_bh(&lproc->dropped, in->mig);
 	atomic_inc(&lproc->moves);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_add_tail(&in->entry, &lproc->incoming);
 	member = lproc->members & node_bit(peer->id);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (!member || !may_come(lproc, in)) {
 		in_drop(in, -EHOSTUNREACH);
 		return;
@@ -291,15 +330,21 @@ static int in_read(struct incoming *in, struct page **pages, u32 npages, const v
 	return in->peer->node->ops->read(&in->rd);
 }
 
-/* Everything has arrived. */
+/* All that was offered has arrived. */
 static void in_arrived(struct work_struct *work)
 {
 	struct incoming *in = container_of(work, struct incoming, work);
+	bool early = in->offer_flags & WIRE_OFFER_EARLY;
 
-	if (in->status)
+	if (in->status) {
 		in_drop(in, in->status);
-	else if (in_step_done(in, true))
-		in_answer(in, WIRE_READY, 0, 0);
+		return;
+	}
+	/* Before another offer can come. */
+	offer_done(in);
+	if (early && in->offer_flags & WIRE_OFFER_READ)
+		in->copied = true;
+	in_step_done(in, early ? WIRE_COPIED : WIRE_READY);
 }
 
 static struct page *take_page(struct incoming *in)
@@ -312,30 +357,121 @@ static struct page *take_page(struct incoming *in)
 	return page;
 }
 
+/* The page at @index, the one that is there or a new one. */
+static struct page *place_page(struct incoming *in, struct segment *seg, u32 index)
+{
+	struct page *page = xa_load(&seg->pages, index);
+	int err;
+
+	if (page)
+		return page;
+	page = take_page(in);
+	if (!page)
+		return ERR_PTR(-ENOMEM);
+	err = xa_insert(&seg->pages, index, page, GFP_KERNEL_ACCOUNT);
+	if (err) {
+		put_page(page);
+		return ERR_PTR(err);
+	}
+	atomic_long_inc(&seg->npages);
+	atomic64_add(PAGE_SIZE, (atomic64_t *)&in->lproc->stats.memory);
+	return page;
+}
+
 static int fill_segment(struct incoming *in, struct segment *seg,
 			const struct wire_extent *ext, u32 n, u32 *at)
 {
 	struct page *page;
-	u32 i, j, index;
-	int err;
+	u32 i, j;
 
 	for (i = 0; i < n; i++) {
 		for (j = 0; j < le32_to_cpu(ext[i].count); j++) {
-			index = le32_to_cpu(ext[i].first) + j;
-			page = take_page(in);
-			if (!page)
-				return -ENOMEM;
-			err = xa_insert(&seg->pages, index, page, GFP_KERNEL_ACCOUNT);
-			if (err) {
-				put_page(page);
-				return err;
-			}
-			atomic_long_inc(&seg->npages);
-			atomic64_add(PAGE_SIZE, (atomic64_t *)&in->lproc->stats.memory);
+			page = place_page(in, seg, le32_to_cpu(ext[i].first) + j);
+			if (IS_ERR(page))
+				return PTR_ERR(page);
 			in->pages[(*at)++] = page;
 		}
+		cond_resched();
 	}
 	return 0;
+}
+
+/* The first early offer: its pages may be read later. */
+static int early_keep(struct incoming *in, const struct wire_extent *ext, u32 n,
+		      u32 npages, const void *descs, u32 ndescs)
+{
+	u32 i, j, at = 0;
+
+	in->early = kvmalloc_array(npages, sizeof(*in->early), GFP_KERNEL_ACCOUNT);
+	in->index = kvmalloc_array(npages, sizeof(*in->index), GFP_KERNEL_ACCOUNT);
+	in->early_descs = kvmalloc_array(ndescs, sizeof(*in->early_descs),
+					 GFP_KERNEL_ACCOUNT);
+	if (!in->early || !in->index || !in->early_descs)
+		return -ENOMEM;
+	memcpy(in->early, in->pages, npages * sizeof(*in->early));
+	memcpy(in->early_descs, descs, ndescs * sizeof(*in->early_descs));
+	for (i = 0; i < n; i++)
+		for (j = 0; j < le32_to_cpu(ext[i].count); j++)
+			in->index[at++] = le32_to_cpu(ext[i].first) + j;
+	in->nearly = npages;
+	in->nearly_descs = ndescs;
+	return 0;
+}
+
+/* The source has freed part of the heap meanwhile: early pages there are void. */
+static void early_cut(struct incoming *in)
+{
+	struct segment *heap = in->p->heap;
+	u32 n = in->nearly, d = 0, len;
+
+	while (n && in->index[n - 1] >= in->keep >> PAGE_SHIFT)
+		n--;
+	if (n == in->nearly)
+		return;
+	down_write(&heap->sem);
+	segment_forget_pages(heap, in->keep, heap->size);
+	up_write(&heap->sem);
+	in->nearly = n;
+	for (; n; d++) {
+		len = le32_to_cpu(in->early_descs[d].len) >> PAGE_SHIFT;
+		if (len > n)
+			in->early_descs[d].len = cpu_to_le32(n << PAGE_SHIFT);
+		n -= min(n, len);
+	}
+	in->nearly_descs = d;
+}
+
+/* Read what was offered, and what was not read of what was offered early. */
+static int in_read_offer(struct incoming *in, u32 npages, const void *descs, u32 ndescs)
+{
+	bool early = in->offer_flags & WIRE_OFFER_EARLY;
+	u32 n = in->copied || early ? 0 : in->nearly;
+	struct page **pages;
+
+	if (early && !(in->offer_flags & WIRE_OFFER_READ))
+		npages = 0;
+	if (!n && !npages) {
+		in->status = 0;
+		in_arrived(&in->work);
+		return 0;
+	}
+	if (!n)
+		return in_read(in, in->pages, npages, descs, ndescs, in_arrived);
+	pages = kvmalloc_array(n + npages, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	in->read_descs = kvmalloc_array(in->nearly_descs + ndescs, sizeof(*in->read_descs),
+					GFP_KERNEL_ACCOUNT);
+	if (!pages || !in->read_descs) {
+		kvfree(pages);
+		return -ENOMEM;
+	}
+	memcpy(pages, in->early, n * sizeof(*pages));
+	memcpy(pages + n, in->pages, npages * sizeof(*pages));
+	kvfree(in->pages);
+	in->pages = pages;
+	memcpy(in->read_descs, in->early_descs, in->nearly_descs * sizeof(*in->read_descs));
+	memcpy(in->read_descs + in->nearly_descs, descs, ndescs * sizeof(*in->read_descs));
+	return in_read(in, pages, n + npages, in->read_descs, in->nearly_descs + ndescs,
+		       in_arrived);
 }
 
 static int in_thread(struct incoming *in, const struct wire_thread *w)
@@ -383,6 +519,7 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 /* The blob is here: make what it describes, and read the pages. */
 static int in_begin(struct incoming *in)
 {
+	bool early = in->offer_flags & WIRE_OFFER_EARLY;
 	const struct wire_blob *blob = in->blob;
 	const struct wire_extent *exts;
 	const struct wire_thread *wts;
@@ -405,6 +542,10 @@ static int in_begin(struct incoming *in)
 	if (npages > in->npages + (in->capacity >> PAGE_SHIFT) + 4096 ||
 	    nsegs > in->nthreads + 4096)
 		return -EPROTO;
+	/* All early offers are to be read now, or none: else pages could stay unread. */
+	if (early && (nsegs > 1 || !npages ||
+		      (in->early && !(in->offer_flags & WIRE_OFFER_READ) == in->copied)))
+		return -EPROTO;
 	segs = (const void *)(blob + 1);
 	exts = (const void *)(segs + nsegs);
 	wts = (const void *)(exts + le32_to_cpu(blob->nextents));
@@ -417,12 +558,14 @@ static int in_begin(struct incoming *in)
 		in->p->charged = le64_to_cpu(segs[0].limit);
 	}
 	in->p->heap->limit = le64_to_cpu(segs[0].limit);
+	if (!early)
+		early_cut(in);
 	for (i = 0; i + 1 < nsegs; i++) {
 		err = in_thread(in, &wts[i]);
 		if (err)
 			return err;
 	}
-	in->pages = kvmalloc_array(npages, sizeof(*in->pages), GFP_KERNEL_ACCOUNT);
+	in->pages = kvmalloc_array(npages + 1, sizeof(*in->pages), GFP_KERNEL_ACCOUNT);
 	if (!in->pages)
 		return -ENOMEM;
 	t = list_entry(&in->threads, struct thread, entry);
@@ -437,8 +580,13 @@ static int in_begin(struct incoming *in)
 		exts += le32_to_cpu(segs[i].nextents);
 		t = list_next_entry(t, entry);
 	}
-	return in_read(in, in->pages, npages, wts + nsegs - 1, le32_to_cpu(blob->ndescs),
-		       in_arrived);
+	if (early && !in->early) {
+		err = early_keep(in, (const void *)(segs + 1), le32_to_cpu(blob->nextents),
+				 npages, wts, le32_to_cpu(blob->ndescs));
+		if (err)
+			return err;
+	}
+	return in_read_offer(in, npages, wts + nsegs - 1, le32_to_cpu(blob->ndescs));
 }
 
 static void in_blob(struct work_struct *work)
@@ -489,9 +637,9 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		if (descs)
 			memcpy(descs, w + 1, n * sizeof(*descs));
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
-	if (in && (in->busy || in->blob || in->aborted))
+	if (in && (in->busy || in->blob || in->ready || in->aborted))
 		in = NULL;	/* offered twice, or not accepted yet */
 	if (in) {
 		in->busy = true;
@@ -500,8 +648,10 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		in->descs = descs;
 		in->blob_ndescs = n;
 		in->refs = le32_to_cpu(w->refs);
+		in->offer_flags = le32_to_cpu(w->flags);
+		in->keep = le64_to_cpu(w->keep);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (!in) {
 		kvfree(blob);
 		kvfree(descs);
@@ -544,7 +694,7 @@ static void in_commit(struct incoming *in)
 	callers = kvcalloc(n, sizeof(*callers), GFP_KERNEL | __GFP_NOFAIL);
 	list_sort(NULL, &in->threads, by_wait_no);
 	n = 0;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del(&in->entry);
 	p->in = NULL;
 	p->refs = in->refs;
@@ -565,7 +715,7 @@ static void in_commit(struct incoming *in)
 	list_splice_init(&p->inbox, &inbox);
 	lproc->stats.moved_in++;
 	event_add(lproc, PROCLET_EVENT_MOVED_IN, in->peer->id, in->id);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	ns = ktime_to_ns(ktime_sub(ktime_get(), start));
 	in_answer(in, WIRE_ACTIVE, 0, ns);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
@@ -593,11 +743,11 @@ static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_m
 	 * What we have not dropped ourselves did run here. What is still incoming
 	 * will not: a COMMIT would have come before this.
 	 */
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	off = in_find(lproc, peer, id, mig);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id)) {
-		xa_erase(&lproc->dropped, mig);
+		xa_erase_bh(&lproc->dropped, mig);
 		off = true;
 	}
 	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),
@@ -623,7 +773,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		in_query(lproc, peer, w);
 		return;
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
 	if (in && type == WIRE_ABORT) {
 		in = in_abort(in);
@@ -633,7 +783,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		in->ready = false;
 		in->busy = true;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (in && type == WIRE_ABORT)
 		in_drop(in, (s32)le32_to_cpu(w->status) < 0 ?
 			(s32)le32_to_cpu(w->status) : -ECANCELED);
@@ -648,7 +798,7 @@ void migrate_dst_lost(struct lproc *lproc, u32 node)
 
 	do {
 		in = NULL;
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		list_for_each_entry(pos, &lproc->incoming, entry) {
 			if (pos->aborted || (node && pos->peer->id != node))
 				continue;
@@ -656,7 +806,7 @@ void migrate_dst_lost(struct lproc *lproc, u32 node)
 			if (in)
 				break;
 		}
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (in)
 			in_drop(in, -EHOSTUNREACH);
 	} while (in);

@@ -86,6 +86,7 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 	case WIRE_CANCEL:
 	case WIRE_ACCEPT:
 	case WIRE_OFFER:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_COMMIT:
 		leave = msg_new(&msg, WIRE_LEAVE, le64_to_cpu(hdr->lproc),
@@ -114,9 +115,9 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 			   le32_to_cpu(end->node), end->reason);
 		return 0;
 	case WIRE_OP:
-		return op_recv(lproc, peer, data, len);
+		return op_recv(lproc, peer, data);
 	case WIRE_REPLY:
-		return op_recv_reply(lproc, peer, data, len);
+		return op_recv_reply(lproc, peer, data);
 	case WIRE_PULLED:
 		pull_recv_done(lproc, peer,
 			       le64_to_cpu(((const struct wire_pulled *)data)->pull));
@@ -155,6 +156,7 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 		return 0;
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_ACTIVE:
 	case WIRE_STATUS:
@@ -171,6 +173,7 @@ static bool for_source(const struct wire_hdr *hdr)
 	switch (le16_to_cpu(hdr->type)) {
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_ACTIVE:
 	case WIRE_STATUS:
@@ -178,6 +181,36 @@ static bool for_source(const struct wire_hdr *hdr)
 	default:
 		return false;
 	}
+}
+
+/*
+ * In a softirq: what the time of a call or of a migration depends on, and only wakes
+ * somebody.
+ */
+bool xport_recv_now(struct peer *peer, const void *data, u32 len)
+{
+	const struct wire_hdr *hdr = data;
+	struct lproc *lproc;
+	bool done = false;
+	u32 type;
+
+	if (wire_check(data, len))
+		return false;
+	type = le16_to_cpu(hdr->type);
+	if (type != WIRE_OP && type != WIRE_REPLY && !for_source(hdr))
+		return false;
+	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc), for_source(hdr));
+	if (!lproc)
+		return false;
+	clock_hear(lproc, hdr);
+	if (type == WIRE_OP)
+		done = op_recv_now(lproc, peer, data);
+	else if (type == WIRE_REPLY)
+		done = op_recv_reply_now(lproc, peer, data);
+	else
+		done = migrate_src_hear(lproc, peer, type, data);
+	lproc_done(lproc);
+	return done;
 }
 
 int xport_recv(struct peer *peer, const void *data, u32 len)

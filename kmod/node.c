@@ -230,9 +230,9 @@ int node_enable(struct pnode *node)
 			goto out_peers;
 	}
 
-	spin_lock(&node->lprocs_lock);
+	spin_lock_bh(&node->lprocs_lock);
 	WRITE_ONCE(node->enabled, true);
-	spin_unlock(&node->lprocs_lock);
+	spin_unlock_bh(&node->lprocs_lock);
 	pr_info("node %s enabled: id %u, transport %s\n", node->name, node->id,
 		node->ops->name);
 	mutex_unlock(&node->lock);
@@ -259,12 +259,12 @@ int node_disable(struct pnode *node)
 	if (!node->enabled)
 		goto out_unlock;
 
-	spin_lock(&node->lprocs_lock);
+	spin_lock_bh(&node->lprocs_lock);
 	if (list_empty(&node->lprocs))
 		WRITE_ONCE(node->enabled, false);
 	else
 		err = -EBUSY;
-	spin_unlock(&node->lprocs_lock);
+	spin_unlock_bh(&node->lprocs_lock);
 	if (err) {
 		pr_err("node %s: cannot be disabled: programs have joined a logical process on it\n",
 		       node->name);
@@ -341,12 +341,12 @@ int node_join(struct pnode *node, struct list_head *entry)
 {
 	int err = -ENODEV;
 
-	spin_lock(&node->lprocs_lock);
+	spin_lock_bh(&node->lprocs_lock);
 	if (node->enabled) {
 		list_add_tail(entry, &node->lprocs);
 		err = 0;
 	}
-	spin_unlock(&node->lprocs_lock);
+	spin_unlock_bh(&node->lprocs_lock);
 	return err;
 }
 

@@ -153,16 +153,16 @@ static void op_send(struct op *op, u32 node)
 		op->hops++;
 	if (op->hops >= WIRE_HOPS_MAX || node > PROCLET_MAX_NODES)
 		goto fail;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (!(lproc->members & node_bit(node))) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		goto fail;
 	}
 	if (op->hops)
 		lproc->stats.forwarded++;
 	else if (!op->is_reply && op->code == PROCLET_OP_CALL)
 		lproc->stats.calls_remote++;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 
 	peer = peer_get(lproc->node, node);
 	if (!peer)
@@ -194,12 +194,12 @@ static void op_stats(struct op *op)
 	unsigned long index;
 	struct worker *w;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	stats = lproc->stats;
 	stats.workers = lproc->nworkers;
 	xa_for_each(&lproc->workers, index, w)
 		stats.calls_local += READ_ONCE(w->shared->calls_local);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	op_reply(op, 0, &stats, sizeof(stats));
 }
 
@@ -243,21 +243,17 @@ static void op_at_node(struct op *op)
 		names_op(op);
 }
 
-static void native_reply(struct op *op)
+/* A reply for a native thread, or a command of io_uring; false: nobody took it. */
+static bool native_reply(struct lproc *lproc, struct op *op)
 {
-	struct lproc *lproc = op->lproc;
-	struct native_wait *w;
+	struct native_wait *w = xa_load(&lproc->natives, op->token.seq);
 
-	spin_lock(&lproc->lock);
-	w = xa_load(&lproc->natives, op->token.seq);
-	if (w && !w->is_event) {
-		w->reply = op;
-		native_end(lproc, w, op->result);
-		op = NULL;
-	}
-	spin_unlock(&lproc->lock);
-	if (op)
-		op_free(op);
+	lockdep_assert_held(&lproc->lock);
+	if (!w || w->is_event)
+		return false;
+	w->reply = op;
+	native_end(lproc, w, op->result);
+	return true;
 }
 
 /* A reply for a thread of @p; false: nobody took it. */
@@ -280,6 +276,17 @@ static bool thread_reply(struct proclet *p, struct op *op)
 	return true;
 }
 
+static void call_ready(struct op *op, struct proclet *p)
+{
+	struct lproc *lproc = p->lproc;
+
+	op->item.proclet = p;
+	op->hops = 0;
+	if (op->token.node == lproc->node->id)
+		lproc->stats.calls_kernel++;
+	ready_add(lproc, &op->item);
+}
+
 /* @p is PRESENT or DYING. Drops lproc.lock. */
 static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->lock)
 {
@@ -289,35 +296,31 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 	if (op->is_reply) {
 		bool taken = thread_reply(p, op);
 
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (!taken)
 			op_free(op);
 		return;
 	}
 	if (p->state == PROCLET_DYING) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_reply(op, -ESTALE, NULL, 0);
 		return;
 	}
 	switch (op->code) {
 	case PROCLET_OP_CALL:
-		op->item.proclet = p;
-		op->hops = 0;
-		if (op->token.node == lproc->node->id)
-			lproc->stats.calls_kernel++;
-		ready_add(lproc, &op->item);
-		spin_unlock(&lproc->lock);
+		call_ready(op, p);
+		spin_unlock_bh(&lproc->lock);
 		return;
 	case PROCLET_OP_GET:
 		full = p->refs == PROCLET_REFS_MAX;
 		if (!full)
 			p->refs++;
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_reply(op, full ? -EOVERFLOW : 0, NULL, 0);
 		return;
 	case PROCLET_OP_PUT:
 		if (--p->refs) {
-			spin_unlock(&lproc->lock);
+			spin_unlock_bh(&lproc->lock);
 			op_reply(op, 0, NULL, 0);
 			return;
 		}
@@ -326,17 +329,17 @@ static void op_deliver(struct op *op, struct proclet *p) __releases(&p->lproc->l
 		proclet_set_state(p, PROCLET_DYING);
 		migrate_src_dying(p);
 		worker_drain(p, op);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return;
 	case PROCLET_OP_READ:
 	case PROCLET_OP_WRITE:
 		refcount_inc(&p->ref);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		memory_op(op, p);
 		return;
 	default:	/* PROCLET_OP_MIGRATE, as op_check() and wire_check() know */
 		refcount_inc(&p->ref);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		migrate_request(op, p);
 	}
 }
@@ -362,17 +365,24 @@ void op_route(struct op *op)
 		return;
 	}
 	if (op->is_reply && !op->token.proclet) {
-		if (op->token.node == self)
-			native_reply(op);
-		else
+		bool taken;
+
+		if (op->token.node != self) {
 			op_send(op, op->token.node);
+			return;
+		}
+		spin_lock_bh(&lproc->lock);
+		taken = native_reply(lproc, op);
+		spin_unlock_bh(&lproc->lock);
+		if (!taken)
+			op_free(op);
 		return;
 	}
 	id = op->is_reply ? op->token.proclet : op->target;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (lproc->dying) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_free(op);
 		return;
 	}
@@ -380,7 +390,7 @@ void op_route(struct op *op)
 	if (!p) {
 		dead = proclet_dead(lproc, id);
 		node = location_get(lproc, id, &known);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (node == self || dead) {
 			op_fail(op, -ESTALE);
 			return;
@@ -394,7 +404,7 @@ void op_route(struct op *op)
 	    p->state != PROCLET_INCOMING) {
 		bool gone = p->state == PROCLET_DYING;
 
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_reply(op, gone ? -ESTALE : self, NULL, 0);
 		return;
 	}
@@ -403,7 +413,7 @@ void op_route(struct op *op)
 		return;
 	}
 	if (p->state == PROCLET_INDOUBT && !op->is_reply) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		op_fail(op, -EHOSTUNREACH);
 		return;
 	}
@@ -411,7 +421,7 @@ void op_route(struct op *op)
 	if (p->state == PROCLET_INCOMING && !op->is_reply) {
 		node = location_get(lproc, id, &known);
 		if (known && node != self && node != op->from) {
-			spin_unlock(&lproc->lock);
+			spin_unlock_bh(&lproc->lock);
 			op_send(op, node);
 			return;
 		}
@@ -423,7 +433,7 @@ void op_route(struct op *op)
 	if (p->state != PROCLET_INCOMING)
 		op->hops = 0;
 	list_add_tail(&op->entry, &p->inbox);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 /* What wire_check() would refuse, and drop the connection for. */
@@ -475,6 +485,7 @@ static int op_check(const struct proclet_op *uop)
 	case PROCLET_OP_SLEEP:
 		if (!uop->deadline || uop->target || uop->in_len || uop->out_cap)
 			return -EINVAL;
+		break;
 	case PROCLET_OP_WAIT:
 	case PROCLET_OP_WAKE:
 	case PROCLET_OP_SPAWN:
@@ -553,12 +564,12 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 	w->began = ktime_get();
 	waiter_init(&w->waiter, true);
 	/* In turn: a late reply must not find the next operation. */
-	err = xa_alloc_cyclic(&lproc->natives, &w->seq, NULL, XA_LIMIT(1, U32_MAX),
-			      &lproc->next_native, GFP_KERNEL);
+	err = xa_alloc_cyclic_bh(&lproc->natives, &w->seq, NULL, XA_LIMIT(1, U32_MAX),
+				 &lproc->next_native, GFP_KERNEL);
 	if (err < 0)
 		return err;
 	*seq = w->seq;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	/* Either lproc_end() finds it, or we find that it has been. */
 	if (!lproc->ended) {
 		/* The place is reserved: this allocates nothing. */
@@ -567,11 +578,11 @@ int native_add(struct lproc *lproc, struct native_wait *w, const struct proclet_
 			waiter_begin(lproc, &w->waiter, uop);
 		if (w->is_event)
 			xa_set_mark(&lproc->natives, w->seq, NATIVE_EVENT);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return 0;
 	}
-	spin_unlock(&lproc->lock);
-	xa_release(&lproc->natives, w->seq);
+	spin_unlock_bh(&lproc->lock);
+	xa_erase_bh(&lproc->natives, w->seq);
 	return -ESHUTDOWN;
 }
 
@@ -614,10 +625,10 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	op->token.seq = seq;
 	op_route(op);
 	err = wait_for_completion_killable(&w.done);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (xa_load(&lproc->natives, seq) == &w)
 		native_end(lproc, &w, -EINTR);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (!w.reply)
 		return err ? err : w.result;
 	if (!err) {
@@ -629,10 +640,8 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	return err;
 }
 
-int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32 len)
+static void op_read(struct op *op, const struct wire_op *m)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
-
 	op->code = le32_to_cpu(m->op);
 	op->method = le32_to_cpu(m->method);
 	op->target = le64_to_cpu(m->target);
@@ -640,17 +649,102 @@ int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m, u32
 	op->off = le64_to_cpu(m->off);
 	op->hops = le32_to_cpu(m->hops);
 	token_from_wire(&op->token, &m->token);
-	return pull_payload(op, peer, &m->payload);
 }
 
-int op_recv_reply(struct lproc *lproc, struct peer *peer,
-		  const struct wire_reply *m, u32 len)
+static void op_read_reply(struct op *op, const struct wire_reply *m)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
-
 	op->is_reply = true;
 	op->result = le64_to_cpu(m->result);
 	op->hops = le32_to_cpu(m->hops);
 	token_from_wire(&op->token, &m->token);
+}
+
+int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m)
+{
+	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+
+	op_read(op, m);
 	return pull_payload(op, peer, &m->payload);
+}
+
+int op_recv_reply(struct lproc *lproc, struct peer *peer, const struct wire_reply *m)
+{
+	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+
+	op_read_reply(op, m);
+	return pull_payload(op, peer, &m->payload);
+}
+
+/* An operation or a reply from @peer, with its payload, without waiting for memory. */
+static struct op *op_alloc_now(struct lproc *lproc, struct peer *peer,
+			       const struct wire_payload *pl)
+{
+	gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
+	u32 len = le32_to_cpu(pl->len);
+	struct op *op;
+
+	if (pl->ndescs)
+		return NULL;
+	op = op_alloc(lproc, gfp);
+	if (!op)
+		return NULL;
+	op->from = peer->id;
+	if (payload_alloc_short(&op->payload, len, gfp)) {
+		op_free(op);
+		return NULL;
+	}
+	payload_fill(&op->payload, pl + 1, len);
+	return op;
+}
+
+/* In a softirq: a call of a proclet that is here. */
+bool op_recv_now(struct lproc *lproc, struct peer *peer, const struct wire_op *m)
+{
+	bool done = false;
+	struct proclet *p;
+	struct op *op;
+
+	if (le32_to_cpu(m->op) != PROCLET_OP_CALL)
+		return false;
+	op = op_alloc_now(lproc, peer, &m->payload);
+	if (!op)
+		return false;
+	op_read(op, m);
+	spin_lock_bh(&lproc->lock);
+	p = lproc->dying ? NULL : proclet_here(lproc, op->target);
+	if (p && p->state == PROCLET_PRESENT) {
+		call_ready(op, p);
+		done = true;
+	}
+	spin_unlock_bh(&lproc->lock);
+	if (!done)
+		op_free(op);
+	return done;
+}
+
+/* In a softirq: a reply for who waits here. */
+bool op_recv_reply_now(struct lproc *lproc, struct peer *peer, const struct wire_reply *m)
+{
+	bool taken = false;
+	struct proclet *p;
+	struct op *op;
+
+	op = op_alloc_now(lproc, peer, &m->payload);
+	if (!op)
+		return false;
+	op_read_reply(op, m);
+	spin_lock_bh(&lproc->lock);
+	if (lproc->dying) {
+		;
+	} else if (!op->token.proclet) {
+		taken = op->token.node == lproc->node->id && native_reply(lproc, op);
+	} else {
+		p = proclet_here(lproc, op->token.proclet);
+		taken = p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
+			thread_reply(p, op);
+	}
+	spin_unlock_bh(&lproc->lock);
+	if (!taken)
+		op_free(op);
+	return taken;
 }

@@ -6,20 +6,28 @@
 
 #include "lproc.h"
 
+/* For at most WIRE_INLINE_MAX bytes. */
+int payload_alloc_short(struct payload *pl, u32 len, gfp_t gfp)
+{
+	memset(pl, 0, sizeof(*pl));
+	if (len > WIRE_INLINE_MAX)
+		return -EMSGSIZE;
+	if (!len)
+		return 0;
+	pl->data = kmalloc(len, gfp);
+	if (!pl->data)
+		return -ENOMEM;
+	pl->len = len;
+	return 0;
+}
+
 int payload_alloc(struct payload *pl, u32 len)
 {
 	u32 n = DIV_ROUND_UP(len, PAGE_SIZE), i;
 
+	if (len <= WIRE_INLINE_MAX)
+		return payload_alloc_short(pl, len, GFP_KERNEL_ACCOUNT);
 	memset(pl, 0, sizeof(*pl));
-	if (!len)
-		return 0;
-	if (len <= WIRE_INLINE_MAX) {
-		pl->data = kmalloc(len, GFP_KERNEL_ACCOUNT);
-		if (!pl->data)
-			return -ENOMEM;
-		pl->len = len;
-		return 0;
-	}
 	pl->pages = kvcalloc(n, sizeof(*pl->pages), GFP_KERNEL_ACCOUNT);
 	if (!pl->pages)
 		return -ENOMEM;

@@ -127,7 +127,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 		goto put;
 	}
 	refcount_inc(&p->heap->ref);	/* one for the region, one for p */
-	err = xa_insert(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_KERNEL_ACCOUNT);
+	err = xa_insert_bh(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_KERNEL_ACCOUNT);
 	if (err) {
 		segment_put(p->heap);
 		goto put;
@@ -151,11 +151,11 @@ void proclet_discard(struct proclet *p)
 	/* Home says so before we forget that it was here: nobody is sent to and fro. */
 	if (p->drained && PROCLET_ID_HOME(p->id) != lproc->node->id)
 		proclet_announce(lproc, p->id, p->epoch + 1, 0, 0);
-	xa_cmpxchg(&lproc->proclets, PROCLET_ID_GRANULE(p->id), p, NULL, GFP_KERNEL);
+	xa_cmpxchg_bh(&lproc->proclets, PROCLET_ID_GRANULE(p->id), p, NULL, GFP_KERNEL);
 	/* Under the lock nobody can find it any more: what came late moves on. */
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_splice_init(&p->inbox, &inbox);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	op_flush(lproc, &inbox);
 	proclet_put(p);
 }
@@ -180,12 +180,12 @@ s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, 
 	heap = heap_slot_alloc(lproc, capacity);
 	if (!heap)
 		return -ENOMEM;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (!++lproc->next_gen)
 		lproc->next_gen = 1;
 	id = PROCLET_ID((heap - PROCLET_REGION_BASE) >> PROCLET_GRANULE_SHIFT,
 			lproc->next_gen);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 
 	p = proclet_alloc(lproc, id, capacity, brk);
 	if (IS_ERR(p)) {
@@ -206,9 +206,9 @@ s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, 
 	err = segment_publish(p->heap);
 	if (err)
 		goto discard;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_PRESENT);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	*idp = id;
 	return 0;
 
@@ -250,16 +250,16 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
 	if (b->brk > PROCLET_CAPACITY_MAX)
 		return -ENOMEM;
 	brk = PAGE_ALIGN(b->brk);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	p = proclet_here(lproc, b->proclet);
 	/* While freezing its threads still run, and may need memory to go on. */
 	if (!p || (p->state != PROCLET_PRESENT && p->state != PROCLET_FREEZING &&
 		   p->state != PROCLET_DYING)) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return -ESTALE;
 	}
 	refcount_inc(&p->ref);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 
 	heap = p->heap;
 	down_write(&heap->sem);
@@ -275,6 +275,7 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
 		p->charged += brk - old;
 	}
 	if (!err && brk < old) {
+		heap->lowest = min(heap->lowest, brk);
 		segment_forget_pages(heap, brk, old);
 		node_charge(lproc->node, -(s64)(old - brk));
 	}
@@ -299,13 +300,13 @@ void location_erase(struct lproc *lproc, u64 id)
 {
 	struct location *loc;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
 	if (loc && loc->id == id)
 		xa_erase(&lproc->locations, PROCLET_ID_GRANULE(id));
 	else
 		loc = NULL;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	kfree(loc);
 }
 
@@ -328,12 +329,12 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 		gfp_t gfp = GFP_KERNEL | (home ? __GFP_NOFAIL : 0);
 
 		new = kmalloc(sizeof(*new), gfp);
-		if (!new || xa_reserve(&lproc->locations, granule, gfp)) {
+		if (!new || xa_reserve_bh(&lproc->locations, granule, gfp)) {
 			kfree(new);
 			return;
 		}
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	loc = xa_load(&lproc->locations, granule);
 	p = proclet_here(lproc, id);
 	if (p && p->epoch >= epoch)
@@ -373,9 +374,9 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 		xa_erase(&lproc->locations, granule);
 	}
 unlock:
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (new)
-		xa_release(&lproc->locations, granule);
+		xa_cmpxchg_bh(&lproc->locations, granule, XA_ZERO_ENTRY, NULL, 0);
 	if (free_slot)
 		heap_slot_free(lproc, PROCLET_ID_HEAP(id), capacity);
 	kfree(old);
@@ -388,14 +389,14 @@ void location_lost(struct lproc *lproc, u32 node)
 	struct location *loc;
 	unsigned long index;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->locations, index, loc) {
 		if (loc->node != node || PROCLET_ID_HOME(loc->id) == lproc->node->id)
 			continue;
 		xa_erase(&lproc->locations, index);
 		kfree(loc);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 /* Tell the home of @id, and node @also if not 0, that it is on @node. */
@@ -430,13 +431,13 @@ void location_hint(struct lproc *lproc, u64 id, u32 to)
 	struct xport_msg *msg;
 	u32 node = 0;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
 	if (loc && loc->id == id) {
 		node = loc->node;
 		epoch = loc->epoch;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (!node || node == to)
 		return;
 	m = msg_new(&msg, WIRE_MOVED, lproc->key, sizeof(*m));

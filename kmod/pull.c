@@ -71,8 +71,8 @@ int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail)
 	if (pull->mem.ndescs > WIRE_DESCS_MAX)
 		err = -EMSGSIZE;
 	else
-		err = xa_alloc(&lproc->pulls, &pull->number, pull, xa_limit_32b,
-			       GFP_KERNEL_ACCOUNT);
+		err = xa_alloc_bh(&lproc->pulls, &pull->number, pull, xa_limit_32b,
+				  GFP_KERNEL_ACCOUNT);
 	if (err) {
 		pull_put(pull);
 		pull_put(pull);
@@ -89,13 +89,13 @@ void pull_recv_done(struct lproc *lproc, struct peer *peer, u64 number)
 
 	if (number > U32_MAX)
 		return;
-	xa_lock(&lproc->pulls);
+	xa_lock_bh(&lproc->pulls);
 	pull = xa_load(&lproc->pulls, number);
 	if (pull && pull->peer == peer)
 		__xa_erase(&lproc->pulls, number);
 	else
 		pull = NULL;
-	xa_unlock(&lproc->pulls);
+	xa_unlock_bh(&lproc->pulls);
 	if (pull)
 		pull_put(pull);
 }
@@ -113,14 +113,14 @@ void pulls_lost(struct lproc *lproc, u32 node)
 	unsigned long number;
 	struct pull *pull;
 
-	xa_lock(&lproc->pulls);
+	xa_lock_bh(&lproc->pulls);
 	xa_for_each(&lproc->pulls, number, pull) {
 		if (node && pull->peer->id != node)
 			continue;
 		__xa_erase(&lproc->pulls, number);
 		pull_put(pull);
 	}
-	xa_unlock(&lproc->pulls);
+	xa_unlock_bh(&lproc->pulls);
 }
 
 /* Whose operations or replies have a payload that is still being read. */
@@ -130,10 +130,10 @@ void pulls_for_each(struct lproc *lproc,
 	unsigned long number;
 	struct pull *pull;
 
-	xa_lock(&lproc->pulls);
+	xa_lock_bh(&lproc->pulls);
 	xa_for_each(&lproc->pulls, number, pull)
 		fn(&pull->token, arg);
-	xa_unlock(&lproc->pulls);
+	xa_unlock_bh(&lproc->pulls);
 }
 
 void pull_fill(struct wire_payload *pl, u32 len, const struct op *op,
@@ -153,6 +153,8 @@ void pull_fill(struct wire_payload *pl, u32 len, const struct op *op,
 /* A payload that we read from a peer's pages. */
 struct pulling {
 	struct xport_read rd;
+	struct work_struct work;
+	int status;
 	struct op *op;
 	__le64 number;
 	struct xport_desc descs[];
@@ -182,19 +184,20 @@ static void pulled(struct lproc *lproc, struct peer *peer, __le64 number)
 	msg_send(lproc->node, peer->id, msg);
 }
 
-static void pulling_done(struct xport_read *rd, int status)
+static void pulling_end(struct work_struct *work)
 {
-	struct pulling *in = container_of(rd, struct pulling, rd);
+	struct pulling *in = container_of(work, struct pulling, work);
 	struct op *op = in->op;
 	struct lproc *lproc = op->lproc;
+	int status = in->status;
 
-	pulled(lproc, rd->peer, in->number);
-	peer_put(rd->peer);
+	pulled(lproc, in->rd.peer, in->number);
+	peer_put(in->rd.peer);
 	kfree(in);
 	kref_get(&lproc->ref);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del_init(&op->entry);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (op->cancelled)
 		op_free(op);
 	else if (status)
@@ -202,6 +205,14 @@ static void pulling_done(struct xport_read *rd, int status)
 	else
 		op_route(op);
 	lproc_moves_put(lproc);
+}
+
+static void pulling_done(struct xport_read *rd, int status)
+{
+	struct pulling *in = container_of(rd, struct pulling, rd);
+
+	in->status = status;
+	queue_work(in->op->lproc->node->wq, &in->work);
 }
 
 /* Get the payload, then route @op. An error means: the message was bad. */
@@ -239,17 +250,18 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 	in->rd.descs = in->descs;
 	in->rd.ndescs = n;
 	in->rd.done = pulling_done;
+	INIT_WORK(&in->work, pulling_end);
 	kref_get(&peer->ref);
 	atomic_inc(&lproc->moves);	/* release waits for it; dropped with a ref */
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_add_tail(&op->entry, &lproc->pulling);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	err = peer->node->ops->read(&in->rd);
 	if (!err)
 		return 0;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del_init(&op->entry);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	kref_get(&lproc->ref);
 	lproc_moves_put(lproc);
 	peer_put(peer);

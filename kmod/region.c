@@ -199,6 +199,11 @@ void segment_hide(struct segment *seg)
 	up_write(&seg->sem);
 }
 
+void segment_zap(struct segment *seg)
+{
+	segment_unmap(seg, 0, seg->size);
+}
+
 void segment_show(struct segment *seg)
 {
 	down_write(&seg->sem);
@@ -559,11 +564,11 @@ u64 heap_slot_alloc(struct lproc *lproc, u64 size)
 {
 	unsigned long n = size >> PROCLET_GRANULE_SHIFT, at;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	at = bitmap_find_next_zero_area(lproc->heap_slots, HEAP_SLOTS, 0, n, n - 1);
 	if (at < HEAP_SLOTS)
 		bitmap_set(lproc->heap_slots, at, n);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (at >= HEAP_SLOTS)
 		return 0;
 	return slice_base(lproc) + ((u64)at << PROCLET_GRANULE_SHIFT);
@@ -571,22 +576,22 @@ u64 heap_slot_alloc(struct lproc *lproc, u64 size)
 
 void heap_slot_free(struct lproc *lproc, u64 start, u64 size)
 {
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	bitmap_clear(lproc->heap_slots,
 		     (start - slice_base(lproc)) >> PROCLET_GRANULE_SHIFT,
 		     size >> PROCLET_GRANULE_SHIFT);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 u64 stack_slot_alloc(struct lproc *lproc)
 {
 	unsigned long at;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	at = find_first_zero_bit(lproc->stack_slots, STACK_SLOTS);
 	if (at < STACK_SLOTS)
 		__set_bit(at, lproc->stack_slots);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (at >= STACK_SLOTS)
 		return 0;
 	return slice_base(lproc) + PROCLET_STACKS_OFF + (u64)at * PROCLET_STACK_SIZE;
@@ -599,9 +604,9 @@ void stack_slot_free(struct lproc *lproc, u64 stack)
 
 	if (stack < first || stack >= slice_base(lproc) + PROCLET_SLICE_SIZE)
 		return;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	__clear_bit((stack - first) / PROCLET_STACK_SIZE, lproc->stack_slots);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 /* The table's page must exist before presence_set(), which cannot sleep. */

@@ -44,7 +44,7 @@ static void show_proclets(struct lproc *lproc, void *arg)
 	struct thread *t;
 	u32 threads;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->proclets, index, p) {
 		threads = 0;
 		list_for_each_entry(t, &p->threads, entry)
@@ -55,7 +55,7 @@ static void show_proclets(struct lproc *lproc, void *arg)
 			   atomic_long_read(&p->heap->npages) << (PAGE_SHIFT - 10),
 			   p->capacity >> 10);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 static void proclets_of(struct pnode *node, void *arg)
@@ -196,12 +196,12 @@ static void show_threads(struct lproc *lproc, void *arg)
 	unsigned long index;
 	struct worker *w;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	show_natives(m, lproc);
 	show_held(m, lproc);
 	xa_for_each(&lproc->workers, index, w)
 		show_chain(m, lproc, w);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 static void threads_of(struct pnode *node, void *arg)

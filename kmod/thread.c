@@ -152,11 +152,11 @@ void threads_end(struct proclet *p)
 	LIST_HEAD(threads);
 	u64 stack;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_splice_init(&p->threads, &threads);
 	list_for_each_entry(t, &threads, entry)
 		futex_forget(t);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	list_for_each_entry_safe(t, tmp, &threads, entry) {
 		list_del_init(&t->entry);
 		tcb = thread_tcb(t);
@@ -190,14 +190,14 @@ int thread_ioctl(struct lproc *lproc, struct proclet_stack *s)
 	if (!seg)
 		return -EINVAL;
 	t = seg->thread;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (t->state != THREAD_USER || seg->gone || worker_has_stack(lproc, s->stack)) {
 		err = -EBUSY;
 	} else if (s->op == PROCLET_STACK_FREE) {
 		/* Two threads may try: the first wins. */
 		seg->gone = true;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (err)
 		goto out;
 	if (s->op == PROCLET_STACK_FREE) {

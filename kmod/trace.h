@@ -33,6 +33,7 @@ TRACE_EVENT(proclet_state,
 /* Phases of a migration, in order; the source traces all but "install". */
 #define MIGRATE_PHASES							\
 	EM(PREPARE, "prepare")						\
+	EM(EARLY, "early")						\
 	EM(FREEZE, "freeze")						\
 	EM(OFFER, "offer")						\
 	EM(PULL, "pull")						\

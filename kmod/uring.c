@@ -109,13 +109,27 @@ static void uring_wake(struct native_wait *w)
 	io_uring_cmd_complete_in_task(u->cmd, uring_done);
 }
 
-static struct uring_wait *uring_alloc(struct io_uring_cmd *cmd, u64 addr, u64 cap)
+/* Likewise, for who waits in uring_queued(). */
+static void uring_wake_worker(struct native_wait *w)
+{
+	complete(&w->done);
+}
+
+/* Does io_uring run the command in a worker of its own, which may sleep? */
+static bool in_worker(unsigned int issue_flags)
+{
+	return !(issue_flags & IO_URING_F_NONBLOCK);
+}
+
+static struct uring_wait *uring_alloc(struct io_uring_cmd *cmd, unsigned int issue_flags,
+				      u64 addr, u64 cap)
 {
 	struct uring_wait *u = kzalloc(sizeof(*u), GFP_KERNEL_ACCOUNT);
 
 	if (!u)
 		return NULL;
-	u->native.wake = uring_wake;
+	u->native.wake = in_worker(issue_flags) ? uring_wake_worker : uring_wake;
+	init_completion(&u->native.done);
 	u->native.pid = current->pid;
 	u->native.is_uring = true;
 	u->cmd = cmd;
@@ -141,8 +155,41 @@ static bool uring_wait(struct lproc *lproc, struct uring_wait *u,
 	if (!err)
 		return true;
 	u->native.result = err;
-	uring_wake(&u->native);
+	u->native.wake(&u->native);
 	return false;
+}
+
+/* The ring or its thread goes: @cmd may have ended already. */
+static int uring_drop(struct lproc *lproc, struct io_uring_cmd *cmd)
+{
+	struct native_wait *n;
+
+	spin_lock_bh(&lproc->lock);
+	n = xa_load(&lproc->natives, uring_pdu(cmd)->seq);
+	if (n && n->is_uring && container_of(n, struct uring_wait, native)->cmd == cmd)
+		native_end(lproc, n, -ECANCELED);
+	spin_unlock_bh(&lproc->lock);
+	return 0;
+}
+
+/*
+ * It is on its way. In a worker of io_uring it is waited for there: its own
+ * cancellation signals that worker.
+ */
+static int uring_queued(struct lproc *lproc, struct io_uring_cmd *cmd,
+			unsigned int issue_flags)
+{
+	struct native_wait *n;
+
+	if (in_worker(issue_flags)) {
+		n = &uring_pdu(cmd)->wait->native;
+		if (wait_for_completion_interruptible(&n->done)) {
+			uring_drop(lproc, cmd);
+			wait_for_completion(&n->done);	/* by us, or who was faster */
+		}
+		uring_done(cmd, issue_flags);
+	}
+	return -EIOCBQUEUED;
 }
 
 static int uring_op(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned int issue_flags,
@@ -160,7 +207,7 @@ static int uring_op(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned int 
 	err = op_submit_data(lproc, uop, data, &token, &op);
 	if (err)
 		return err;
-	u = uring_alloc(cmd, uop->out, uop->out_cap);
+	u = uring_alloc(cmd, issue_flags, uop->out, uop->out_cap);
 	if (!u) {
 		op_free(op);
 		return -ENOMEM;
@@ -172,7 +219,7 @@ static int uring_op(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned int 
 	} else {
 		op_free(op);
 	}
-	return -EIOCBQUEUED;
+	return uring_queued(lproc, cmd, issue_flags);
 }
 
 static int uring_op_at(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned int issue_flags)
@@ -259,12 +306,12 @@ static int uring_event(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned i
 	int ret;
 
 	uring_args(cmd, &args, sizeof(args));
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	if (args.after)
 		ret = event_next(lproc, args.after, &event);
 	else
 		event.seq = lproc->last_event;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (event.seq) {
 		if (copy_to_user(u64_to_user_ptr(args.event), &event, sizeof(event)))
 			return -EFAULT;
@@ -272,20 +319,20 @@ static int uring_event(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned i
 	}
 	if (ret)
 		return ret;
-	u = uring_alloc(cmd, args.event, sizeof(event));
+	u = uring_alloc(cmd, issue_flags, args.event, sizeof(event));
 	if (!u)
 		return -ENOMEM;
 	u->native.is_event = true;
 	u->after = args.after;
 	if (!uring_wait(lproc, u, NULL, issue_flags))
-		return -EIOCBQUEUED;
-	spin_lock(&lproc->lock);
+		return uring_queued(lproc, cmd, issue_flags);
+	spin_lock_bh(&lproc->lock);
 	/* One that came before it waited has not ended it, but a later one may have. */
 	if (xa_load(&lproc->natives, uring_pdu(cmd)->seq) == &u->native &&
 	    args.after != lproc->last_event)
 		native_end(lproc, &u->native, event_next(lproc, args.after, &u->event));
-	spin_unlock(&lproc->lock);
-	return -EIOCBQUEUED;
+	spin_unlock_bh(&lproc->lock);
+	return uring_queued(lproc, cmd, issue_flags);
 }
 
 static int uring_cancel(struct lproc *lproc, struct io_uring_cmd *cmd)
@@ -300,7 +347,7 @@ static int uring_cancel(struct lproc *lproc, struct io_uring_cmd *cmd)
 	uring_args(cmd, &args, sizeof(args));
 	if (args.reserved)
 		return -EINVAL;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->natives, index, n) {
 		if (!n->is_uring)
 			continue;
@@ -312,21 +359,8 @@ static int uring_cancel(struct lproc *lproc, struct io_uring_cmd *cmd)
 		ret = 0;
 		break;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return ret;
-}
-
-/* The ring or its thread goes: @cmd may have ended already. */
-static int uring_drop(struct lproc *lproc, struct io_uring_cmd *cmd)
-{
-	struct native_wait *n;
-
-	spin_lock(&lproc->lock);
-	n = xa_load(&lproc->natives, uring_pdu(cmd)->seq);
-	if (n && n->is_uring && container_of(n, struct uring_wait, native)->cmd == cmd)
-		native_end(lproc, n, -ECANCELED);
-	spin_unlock(&lproc->lock);
-	return 0;
 }
 
 /* Where io_uring does not say so. */
@@ -335,17 +369,17 @@ void uring_tick(struct lproc *lproc)
 	struct native_wait *n;
 	unsigned long index;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->natives, index, n)
 		if (n->is_uring &&
 		    compat_uring_gone(container_of(n, struct uring_wait, native)->cmd))
 			native_end(lproc, n, -ECANCELED);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 /*
- * file_operations.uring_cmd. The ring's lock is held; we sleep for memory, as
- * all commands that copy may, never for the network.
+ * file_operations.uring_cmd. The ring's lock is held, and we sleep for memory, as
+ * all commands that copy may, never for the network; or it is a worker of io_uring.
  */
 int uring_cmd(struct io_uring_cmd *cmd, unsigned int issue_flags)
 {

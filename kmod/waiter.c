@@ -124,14 +124,14 @@ void waiter_tell(struct lproc *lproc, const struct proclet_token *token, u32 nod
 	struct proclet *p;
 	bool known, lost;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	lost = node != self && !(lproc->members & node_bit(node));
 	w = waiter_find(lproc, token, &p);
 	if (w)
 		heard_of(w, node);
 	if (!p && token->proclet)
 		to = location_get(lproc, token->proclet, &known);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	/* Its loss was handled before the waiter knew that it waits for it. */
 	if (w && lost)
 		waiters_lost_node(lproc, 0);
@@ -180,9 +180,9 @@ static void waiters_fail(struct lproc *lproc)
 
 	do {
 		lost.n = 0;
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		waiters_for_each(lproc, gather_lost, &lost);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		for (i = 0; i < lost.n; i++) {
 			op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
 			op->is_reply = true;
@@ -214,9 +214,9 @@ static void mark_lost(struct lproc *lproc, struct waiter *w,
 /* Operations that are with @node (0: with any that is no member) have no reply. */
 void waiters_lost_node(struct lproc *lproc, u32 node)
 {
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	waiters_for_each(lproc, mark_lost, &node);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	waiters_fail(lproc);
 }
 
@@ -309,7 +309,7 @@ static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 	for (i = 0; i < n; i++)
 		tokens[i].held = 0;
 	sort(tokens, n, sizeof(*tokens), cmp_token, NULL);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_for_each_entry(item, &lproc->ready, entry)
 		if (item->is_call)
 			mark_held(&container_of(item, struct op, item)->token, &wanted);
@@ -326,7 +326,7 @@ static void find_held(struct lproc *lproc, struct wire_token *tokens, u32 n)
 	}
 	xa_for_each(&lproc->proclets, index, p)
 		mark_proclet(p, &wanted);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	pulls_for_each(lproc, mark_held, &wanted);
 }
 
@@ -338,7 +338,7 @@ static void take_answer(struct lproc *lproc, const struct wire_token *tokens, u3
 	struct waiter *w;
 	u32 i;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	for (i = 0; i < n; i++) {
 		token_from_wire(&token, &tokens[i]);
 		w = waiter_find(lproc, &token, &p);
@@ -348,7 +348,7 @@ static void take_answer(struct lproc *lproc, const struct wire_token *tokens, u3
 		if (tokens[i].held)
 			heard_of(w, node);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 }
 
 static struct wire_probe *probe_new(struct lproc *lproc, struct xport_msg **msg, u32 type,
@@ -463,11 +463,11 @@ void waiters_tick(struct work_struct *work)
 	uring_tick(lproc);
 	if (!a)
 		goto again;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	a->skip = lproc->waiters_skip;
 	waiters_for_each(lproc, gather_asking, a);
 	lproc->waiters_skip = a->n == PROBE_BATCH ? lproc->waiters_skip + PROBE_BATCH : 0;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (a->lost)
 		waiters_fail(lproc);
 	for (node = 1; a->n && node <= PROCLET_MAX_NODES; node++)

@@ -249,14 +249,20 @@ static const char *check_prepare(const struct wire_prepare *prep)
 static const char *check_offer(const struct wire_offer *offer, u32 len)
 {
 	u32 blob = le32_to_cpu(offer->blob_len), n = le32_to_cpu(offer->ndescs);
-	u32 rest = len - sizeof(*offer);
+	u32 rest = len - sizeof(*offer), flags = le32_to_cpu(offer->flags);
+	u32 refs = le32_to_cpu(offer->refs);
 
 	if (!wire_id_ok(le64_to_cpu(offer->proclet)))
 		return "proclet";
 	if (blob < sizeof(struct wire_blob) || blob > WIRE_BLOB_MAX)
 		return "length of blob";
-	if (!le32_to_cpu(offer->refs) || le32_to_cpu(offer->refs) > PROCLET_REFS_MAX)
+	if (flags & WIRE_OFFER_EARLY ? refs : !refs || refs > PROCLET_REFS_MAX)
 		return "references";
+	if (le64_to_cpu(offer->keep) > PROCLET_CAPACITY_MAX ||
+	    le64_to_cpu(offer->keep) % WIRE_PAGE_SIZE)
+		return "size of what is kept";
+	if (flags & ~(WIRE_OFFER_EARLY | WIRE_OFFER_READ) || flags == WIRE_OFFER_READ)
+		return "flags";
 	if (!n)
 		return rest == blob ? NULL : "length of inline blob";
 	return rest == (u64)n * sizeof(struct wire_desc) ? NULL :
@@ -312,6 +318,7 @@ static const char *check_body(u32 type, const void *data, u32 len)
 		return check_offer(data, len);
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_COMMIT:
 	case WIRE_ACTIVE:
@@ -365,6 +372,7 @@ static u32 type_len(u32 type, bool *exact)
 		return sizeof(struct wire_offer);
 	case WIRE_ACCEPT:
 	case WIRE_REFUSE:
+	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_COMMIT:
 	case WIRE_ACTIVE:

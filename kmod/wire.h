@@ -45,6 +45,7 @@ enum wire_type {
 	WIRE_ACCEPT,
 	WIRE_REFUSE,
 	WIRE_OFFER,
+	WIRE_COPIED,
 	WIRE_READY,
 	WIRE_COMMIT,
 	WIRE_ACTIVE,
@@ -340,7 +341,7 @@ struct wire_prepare {
 
 /**
  * struct wire_mig - the messages of a migration that say nothing else
- * @hdr: WIRE_ACCEPT, WIRE_REFUSE, WIRE_READY, WIRE_COMMIT, WIRE_ACTIVE,
+ * @hdr: WIRE_ACCEPT, WIRE_REFUSE, WIRE_COPIED, WIRE_READY, WIRE_COMMIT, WIRE_ACTIVE,
  *       WIRE_ABORT, WIRE_QUERY or WIRE_STATUS
  * @proclet: .
  * @mig: number of the migration
@@ -361,24 +362,34 @@ struct wire_mig {
 };
 
 /**
- * struct wire_offer - the frozen proclet, ready to be read
+ * struct wire_offer - the proclet, ready to be read
  * @hdr: .
  * @proclet: .
  * @mig: .
+ * @keep: bytes of the heap: what was offered before of those above is void
  * @blob_len: bytes of the blob (struct wire_blob), at most WIRE_BLOB_MAX
  * @ndescs: 0: the blob follows inline; else so many wire_desc of its pages
- * @refs: references to the proclet, 1 to PROCLET_REFS_MAX
- * @reserved: 0
+ * @refs: references to the proclet, 1 to PROCLET_REFS_MAX; 0 in an early offer
+ * @flags: WIRE_OFFER_*
+ *
+ * Early offers are of pages of the heap while the proclet runs at the source, each
+ * answered by WIRE_COPIED; the first one comes before all others, of all pages. The
+ * last offer is of the frozen proclet: its threads, and those pages of its heap that
+ * were not offered early or have to be read again. It is answered by WIRE_READY, when
+ * all has been read.
  */
 struct wire_offer {
 	struct wire_hdr hdr;
 	__le64 proclet;
 	__le64 mig;
+	__le64 keep;
 	__le32 blob_len;
 	__le32 ndescs;
 	__le32 refs;
-	__le32 reserved;
+	__le32 flags;
 };
+#define WIRE_OFFER_EARLY	0x1
+#define WIRE_OFFER_READ		0x2	/* with that: read them now; else with the last */
 
 /**
  * struct wire_blob - what an offered proclet consists of
@@ -453,7 +464,7 @@ static_assert(sizeof(struct wire_reply) == 88);
 static_assert(sizeof(struct wire_cancel) == 72);
 static_assert(sizeof(struct wire_prepare) == 80);
 static_assert(sizeof(struct wire_mig) == 64);
-static_assert(sizeof(struct wire_offer) == 56);
+static_assert(sizeof(struct wire_offer) == 64);
 static_assert(sizeof(struct wire_seg) == 24);
 static_assert(sizeof(struct wire_thread) == 88);
 

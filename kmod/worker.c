@@ -83,18 +83,18 @@ static struct worker *worker_register(struct lproc *lproc, u32 index)
 	w->shared = page_address(page);
 	INIT_LIST_HEAD(&w->idle);
 	init_waitqueue_head(&w->wait);
-	if (xa_reserve(&lproc->workers, index, GFP_KERNEL_ACCOUNT)) {
+	if (xa_reserve_bh(&lproc->workers, index, GFP_KERNEL_ACCOUNT)) {
 		put_task_struct(w->task);
 		kfree(w);
 		return ERR_PTR(-ENOMEM);
 	}
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	old = xa_load(&lproc->workers, index);
 	if (!old) {
 		xa_store(&lproc->workers, index, w, GFP_ATOMIC);
 		lproc->nworkers++;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (old) {
 		put_task_struct(w->task);
 		kfree(w);
@@ -292,11 +292,11 @@ void worker_drain_fn(struct work_struct *work)
 	LIST_HEAD(ops);
 	bool empty;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_splice_init(&lproc->drains, &ops);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	worker_barrier(lproc);
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	/* Calls that no worker has begun find it gone. */
 	list_for_each_entry_safe(item, tmp, &lproc->ready, entry) {
 		if (item->proclet->state != PROCLET_DYING || !item->is_call)
@@ -310,17 +310,17 @@ void worker_drain_fn(struct work_struct *work)
 		WRITE_ONCE(w->shared->attn, 1);
 		entered = true;
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	op_flush(lproc, &calls);
 	if (entered)
 		worker_barrier(lproc);
 	list_for_each_entry_safe(op, next, &ops, entry) {
 		list_del_init(&op->entry);
 		p = op->item.proclet;
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		p->drained = true;
 		empty = worker_check_dying(p);
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (empty)
 			proclet_free(p);
 		proclet_put(p);
@@ -408,7 +408,7 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 	struct thread *t;
 	u32 d, i;
 
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	d = worker_depth(w);
 	t = d ? worker_thread(lproc, w, d - 1) : NULL;
 	tcb = t && t->seg->start == r->stack ? thread_tcb(t) : NULL;
@@ -419,7 +419,7 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 	 * the chain for a moment, and the proclet may have gone meanwhile.
 	 */
 	if (!tcb || (!may_hold(p) && work->done != PROCLET_DONE_REPLY)) {
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		return -EINVAL;
 	}
 	/* First the innermost: if it is in the chain twice, it is held only once. */
@@ -452,7 +452,7 @@ static int report_accept(struct lproc *lproc, struct worker *w,
 	WRITE_ONCE(w->shared->attn, 0);
 	lproc->park_seq++;
 	check_all_dying(lproc);
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	wake_up(&lproc->park_wq);
 	return 0;
 }
@@ -510,7 +510,7 @@ static int start_call(struct lproc *lproc, struct worker *w, struct op *op, u64 
 	if (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)) ||
 	    payload_to_user(&op->payload, spare + PROCLET_STACK_IN, op->payload.len))
 		err = -EHOSTUNREACH;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	w->starting = NULL;
 	if (err) {
 		WRITE_ONCE(w->shared->depth, 0);
@@ -518,7 +518,7 @@ static int start_call(struct lproc *lproc, struct worker *w, struct op *op, u64 
 		lproc->park_seq++;
 		check_all_dying(lproc);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	if (err) {
 		wake_up(&lproc->park_wq);
 		op_reply(op, err, NULL, 0);
@@ -597,13 +597,13 @@ static int worker_wait(struct lproc *lproc, struct worker *w)
 				       READ_ONCE(lproc->ended));
 	if (!err)
 		return 0;
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	list_del_init(&w->idle);
 	/* The item that we were woken for is somebody else's now. */
 	if (w->woken && !list_empty(&lproc->ready))
 		call_worker(lproc);
 	w->woken = false;
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return -EINTR;
 }
 
@@ -624,10 +624,10 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
 	work->stack = 0;
 	work->result = 0;
 	for (;;) {
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		w->woken = false;
 		if (lproc->ended || lproc->dying) {
-			spin_unlock(&lproc->lock);
+			spin_unlock_bh(&lproc->lock);
 			work->todo = PROCLET_TODO_EXIT;
 			return 0;
 		}
@@ -636,13 +636,13 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
 		if (!item) {
 			/* Last in, first out: its caches are warm. */
 			list_add(&w->idle, &lproc->idle);
-			spin_unlock(&lproc->lock);
+			spin_unlock_bh(&lproc->lock);
 			err = worker_wait(lproc, w);
 			if (err)
 				return err;
 			continue;
 		}
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (IS_ERR(item))
 			return PTR_ERR(item);
 		if (!is_call) {
@@ -722,7 +722,7 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked)
 	/* Its presence is off. Who does not see that yet, we see in its chain. */
 	worker_barrier(lproc);
 	for (;;) {
-		spin_lock(&lproc->lock);
+		spin_lock_bh(&lproc->lock);
 		if (lproc->dying)
 			busy = -ESHUTDOWN;
 		else
@@ -730,7 +730,7 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked)
 		if (!busy)
 			p->frozen = true;
 		seq = lproc->park_seq;
-		spin_unlock(&lproc->lock);
+		spin_unlock_bh(&lproc->lock);
 		if (busy <= 0)
 			break;
 		if (ktime_after(ktime_get(), deadline)) {
@@ -743,7 +743,7 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked)
 	if (!busy)
 		return 0;
 	/* Nobody needs to park any more. */
-	spin_lock(&lproc->lock);
+	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->workers, index, w) {
 		struct thread *t = thread_at(lproc, READ_ONCE(w->shared->park));
 		struct proclet_tcb *tcb = t ? thread_tcb(t) : NULL;
@@ -751,6 +751,6 @@ int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked)
 		if (tcb && READ_ONCE(tcb->proclet) == p->id)
 			WRITE_ONCE(w->shared->park, 0);
 	}
-	spin_unlock(&lproc->lock);
+	spin_unlock_bh(&lproc->lock);
 	return busy;
 }

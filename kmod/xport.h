@@ -2,7 +2,7 @@
 /*
  * Transports: how nodes exchange messages and read each other's pages. The
  * core calls the ops below and is called back through xport_peer_up(),
- * xport_peer_down() and xport_recv(); it knows nothing of verbs.
+ * xport_peer_down(), xport_recv() and xport_recv_now(); it knows nothing of verbs.
  */
 #ifndef _PROCLET_XPORT_H
 #define _PROCLET_XPORT_H
@@ -65,10 +65,10 @@ struct xport_mem {
  * @descs: what the peer told us; not trusted, only lengths are checked; stays
  *         until @done
  * @ndescs: number of @descs
- * @done: called once, in process context, with 0 or -errno (-EINVAL: lengths
- *        do not fit, -ECONNRESET: connection lost, -EREMOTEIO: refused by the
- *        peer's adapter, which also ends the connection; -ENOMEM). Perhaps
- *        before the op has returned. Must not sleep for anything that needs the transport.
+ * @done: called once, in process or softirq context, with 0 or -errno (-EINVAL:
+ *        lengths do not fit, -ECONNRESET: connection lost, -EREMOTEIO: refused by
+ *        the peer's adapter, which also ends the connection; -ENOMEM). Perhaps
+ *        before the op has returned. Does not sleep.
  * @priv: the transport's
  */
 struct xport_read {
@@ -130,9 +130,14 @@ bool xport_read_valid(const struct xport_read *rd);
  * up, then recv any number of times, then down; then perhaps up again. @data is
  * the transport's, valid until xport_recv() returns. A return value other
  * than 0 means the peer broke the protocol: the transport drops the connection.
+ *
+ * xport_recv_now() is for a transport that has received a message in a softirq, with
+ * none before it that is not handled. It returns whether it has handled the message,
+ * which else goes to xport_recv().
  */
 void xport_peer_up(struct peer *peer, u64 incarnation);
 void xport_peer_down(struct peer *peer);
 int xport_recv(struct peer *peer, const void *data, u32 len);
+bool xport_recv_now(struct peer *peer, const void *data, u32 len);
 
 #endif /* _PROCLET_XPORT_H */

@@ -24,9 +24,12 @@
  *
  * All that happens to a connection's state is done by its peer's work item:
  * the callbacks of rdma_cm and of the completion queues only set bits and queue
- * it. That also serialises xport_peer_up() and xport_peer_down(); xport_recv()
- * is called from the receive queue's completions, which are held back until
- * xport_peer_up() has returned and have ended before xport_peer_down().
+ * it. That also serialises xport_peer_up() and xport_peer_down().
+ *
+ * Completions are softirqs. A message that the core cannot handle there
+ * (xport_recv_now()) and all behind it go to a work item, which calls xport_recv().
+ * They are held back until xport_peer_up() has returned and have ended before
+ * xport_peer_down().
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": rdma: " fmt
 
@@ -72,6 +75,7 @@ struct rdma_node {
 };
 
 struct workqueue_struct *rdma_wq;
+struct workqueue_struct *rdma_rx_wq;
 
 static void peer_wake(struct rdma_peer *p)
 {
@@ -630,10 +634,17 @@ const struct xport_ops xport_rdma_ops = {
 int xport_rdma_init(void)
 {
 	rdma_wq = alloc_workqueue("proclet_rdma", WQ_UNBOUND, 0);
-	return rdma_wq ? 0 : -ENOMEM;
+	rdma_rx_wq = alloc_workqueue("proclet_rdma_rx", WQ_UNBOUND | WQ_HIGHPRI, 0);
+	if (rdma_wq && rdma_rx_wq)
+		return 0;
+	xport_rdma_exit();
+	return -ENOMEM;
 }
 
 void xport_rdma_exit(void)
 {
-	destroy_workqueue(rdma_wq);
+	if (rdma_rx_wq)
+		destroy_workqueue(rdma_rx_wq);
+	if (rdma_wq)
+		destroy_workqueue(rdma_wq);
 }

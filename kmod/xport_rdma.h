@@ -32,10 +32,11 @@ struct rdma_conn;
 /* A receive buffer. */
 struct rdma_rx {
 	struct ib_cqe cqe;
-	struct list_head list;	/* conn.early */
+	struct list_head list;	/* conn.early or conn.rxq */
 	struct page *page;
 	struct ib_sge sge[2];	/* header, message */
-	u32 len;		/* received, header included */
+	u32 received;		/* bytes, header included */
+	u32 len;		/* of the message */
 };
 
 /* A place in the send queue for a message. */
@@ -136,7 +137,7 @@ enum {
  * @responder_resources: READs under way from the peer, as negotiated
  * @dev: the adapter
  * @pd: nothing but this connection is in it
- * @send_cq: completions in process context
+ * @send_cq: completions in softirqs
  * @recv_cq: likewise, in order
  * @qp: the queue pair
  * @mr_pages: capacity of a struct rdma_mr
@@ -155,13 +156,16 @@ enum {
  * @silent: ticks without a sign of life; the work item's
  * @read_mutex: one builder of chunks at a time
  * @read_work: goes on with @reads
+ * @rx_work: hands over @rxq
  * @wait: for @users to become 0, for CONN_QUIET
- * @lock: protects all below, and posting to both queues; taken in process
- *        context, perhaps under spinlocks of the core; none is taken under it
+ * @lock: protects all below, and posting to both queues; taken in any context,
+ *        perhaps under spinlocks of the core; none is taken under it
  * @state: posting is allowed only in CONN_UP (and before, for the first receives)
  * @users: who is in expose, unexpose or read
  * @rx_open: xport_peer_up() has returned and @early is handled
  * @early: struct rdma_rx received too early
+ * @rxq: struct rdma_rx for xport_recv()
+ * @nr_rxq: those, and the one that is being handed over
  * @msgs: messages that wait for credits, for @tx_free or for @mrq to be posted
  * @tx_free: unused @tx
  * @tx_used: number of the others
@@ -216,6 +220,7 @@ struct rdma_conn {
 	unsigned int silent;
 	struct mutex read_mutex;	/* see above */
 	struct work_struct read_work;
+	struct work_struct rx_work;
 	wait_queue_head_t wait;
 
 	spinlock_t lock;	/* see above */
@@ -223,6 +228,8 @@ struct rdma_conn {
 	u32 users;
 	bool rx_open;
 	struct list_head early;
+	struct list_head rxq;
+	u32 nr_rxq;
 	struct list_head msgs;
 	struct list_head tx_free;
 	u32 tx_used;
@@ -270,6 +277,7 @@ struct rdma_peer {
 };
 
 extern struct workqueue_struct *rdma_wq;
+extern struct workqueue_struct *rdma_rx_wq;
 
 /* xport_rdma_conn.c: making and ending a connection */
 int hello_parse(const struct rdma_conn_param *param, const struct pnode *node,
@@ -293,6 +301,7 @@ int conn_alloc_msgs(struct rdma_conn *conn);
 void conn_free_msgs(struct rdma_conn *conn);
 int conn_post_rx(struct rdma_conn *conn);
 void conn_open_rx(struct rdma_conn *conn);
+void conn_rx_work(struct work_struct *work);
 bool conn_mrq_waits(struct rdma_conn *conn);
 void conn_pump(struct rdma_conn *conn);
 void conn_ping(struct rdma_conn *conn);

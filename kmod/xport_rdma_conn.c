@@ -165,14 +165,14 @@ static int conn_create_qp(struct rdma_conn *conn)
 		return ret;
 	}
 	conn->send_cq = ib_alloc_cq_any(dev, conn, attr.cap.max_send_wr,
-					IB_POLL_WORKQUEUE);
+					IB_POLL_SOFTIRQ);
 	if (IS_ERR(conn->send_cq)) {
 		ret = PTR_ERR(conn->send_cq);
 		conn->send_cq = NULL;
 		return ret;
 	}
 	conn->recv_cq = ib_alloc_cq_any(dev, conn, attr.cap.max_recv_wr,
-					IB_POLL_WORKQUEUE);
+					IB_POLL_SOFTIRQ);
 	if (IS_ERR(conn->recv_cq)) {
 		ret = PTR_ERR(conn->recv_cq);
 		conn->recv_cq = NULL;
@@ -387,9 +387,11 @@ struct rdma_conn *conn_alloc(bool passive)
 	INIT_LIST_HEAD(&conn->entry);
 	mutex_init(&conn->read_mutex);
 	INIT_WORK(&conn->read_work, conn_reads_work);
+	INIT_WORK(&conn->rx_work, conn_rx_work);
 	init_waitqueue_head(&conn->wait);
 	spin_lock_init(&conn->lock);
 	INIT_LIST_HEAD(&conn->early);
+	INIT_LIST_HEAD(&conn->rxq);
 	INIT_LIST_HEAD(&conn->msgs);
 	INIT_LIST_HEAD(&conn->tx_free);
 	INIT_LIST_HEAD(&conn->mrs);
@@ -425,6 +427,8 @@ void conn_destroy(struct rdma_conn *conn)
 	}
 	wait_event(conn->wait, conn_unused(conn));
 	cancel_work_sync(&conn->read_work);
+	/* What came before the end is still handed over. */
+	flush_work(&conn->rx_work);
 
 	conn_end_mem(conn);
 	if (up) {

@@ -238,49 +238,39 @@ static bool hdr_valid(u32 len, u16 flags, u32 received)
 	return !len == !!(flags & RDMA_F_CTL);
 }
 
-/* Handle one message and post its buffer again. */
-static void rx_handle(struct rdma_conn *conn, struct rdma_rx *rx)
+/* Take what the header says; false: it is not valid. */
+static bool rx_header(struct rdma_conn *conn, struct rdma_rx *rx)
 {
-	struct peer *peer = conn->p->peer;
 	const struct rdma_hdr *hdr = &conn->rx_hdrs[rx - conn->rx];
-	u32 len, credits;
+	u32 credits;
 	u16 flags;
+	bool ok;
 
-	if (test_bit(CONN_BROKEN, &conn->events))
-		return;
-
-	if (rx->len < sizeof(*hdr))
-		goto broken;
+	if (rx->received < sizeof(*hdr))
+		return false;
 	ib_dma_sync_single_for_cpu(conn->dev, rx->sge[0].addr,
 				   rx->sge[0].length, DMA_FROM_DEVICE);
-	len = le32_to_cpu(hdr->len);
+	rx->len = le32_to_cpu(hdr->len);
 	flags = le16_to_cpu(hdr->flags);
 	credits = le16_to_cpu(hdr->credits);
-	if (!hdr_valid(len, flags, rx->len))
-		goto broken;
+	if (!hdr_valid(rx->len, flags, rx->received))
+		return false;
 
 	spin_lock_irq(&conn->lock);
-	if (credits > conn->depth - conn->credits) {
-		spin_unlock_irq(&conn->lock);
-		goto broken;
+	ok = credits <= conn->depth - conn->credits;
+	if (ok) {
+		conn->credits += credits;
+		if (flags & RDMA_F_PING)
+			conn->want |= RDMA_F_PONG;
+		conn_pump(conn);
 	}
-	conn->credits += credits;
-	if (flags & RDMA_F_PING)
-		conn->want |= RDMA_F_PONG;
-	conn_pump(conn);
 	spin_unlock_irq(&conn->lock);
+	return ok;
+}
 
-	if (len) {
-		ib_dma_sync_single_for_cpu(conn->dev, rx->sge[1].addr, len,
-					   DMA_FROM_DEVICE);
-		atomic64_inc(&peer->msgs_in);
-		atomic64_add(len, &peer->bytes_in);
-		if (xport_recv(peer, page_address(rx->page), len)) {
-			conn_break(conn);
-			return;
-		}
-	}
-
+/* It has been handled. */
+static void rx_repost(struct rdma_conn *conn, struct rdma_rx *rx)
+{
 	spin_lock_irq(&conn->lock);
 	if (conn->state == CONN_UP) {
 		if (rx_post(conn, rx)) {
@@ -293,12 +283,79 @@ static void rx_handle(struct rdma_conn *conn, struct rdma_rx *rx)
 		}
 	}
 	spin_unlock_irq(&conn->lock);
-	return;
+}
 
-broken:
-	pr_warn_ratelimited("%s: peer %s: malformed message of %u bytes\n",
-			    peer->node->name, peer->name, rx->len);
-	conn_break(conn);
+/* The next one for xport_recv(); @done: the last one is no longer in work. */
+static struct rdma_rx *rx_next(struct rdma_conn *conn, bool done)
+{
+	struct rdma_rx *rx;
+
+	spin_lock_irq(&conn->lock);
+	if (done)
+		conn->nr_rxq--;
+	rx = list_first_entry_or_null(&conn->rxq, struct rdma_rx, list);
+	if (rx)
+		list_del(&rx->list);
+	spin_unlock_irq(&conn->lock);
+	return rx;
+}
+
+void conn_rx_work(struct work_struct *work)
+{
+	struct rdma_conn *conn = container_of(work, struct rdma_conn, rx_work);
+	struct rdma_rx *rx;
+
+	for (rx = rx_next(conn, false); rx; rx = rx_next(conn, true)) {
+		if (test_bit(CONN_BROKEN, &conn->events))
+			continue;
+		if (xport_recv(conn->p->peer, page_address(rx->page), rx->len))
+			conn_break(conn);
+		else
+			rx_repost(conn, rx);
+	}
+}
+
+/*
+ * Most messages are handled at once. One that cannot be, and all behind it, are left
+ * to the work item, in order.
+ */
+static void rx_message(struct rdma_conn *conn, struct rdma_rx *rx)
+{
+	struct peer *peer = conn->p->peer;
+	bool now;
+
+	ib_dma_sync_single_for_cpu(conn->dev, rx->sge[1].addr, rx->len, DMA_FROM_DEVICE);
+	atomic64_inc(&peer->msgs_in);
+	atomic64_add(rx->len, &peer->bytes_in);
+	spin_lock_irq(&conn->lock);
+	now = conn->rx_open && !conn->nr_rxq;
+	spin_unlock_irq(&conn->lock);
+	if (now && xport_recv_now(peer, page_address(rx->page), rx->len)) {
+		rx_repost(conn, rx);
+		return;
+	}
+	spin_lock_irq(&conn->lock);
+	list_add_tail(&rx->list, &conn->rxq);
+	conn->nr_rxq++;
+	spin_unlock_irq(&conn->lock);
+	queue_work(rdma_rx_wq, &conn->rx_work);
+}
+
+static void rx_handle(struct rdma_conn *conn, struct rdma_rx *rx)
+{
+	const struct peer *peer = conn->p->peer;
+
+	if (test_bit(CONN_BROKEN, &conn->events))
+		return;
+	if (!rx_header(conn, rx)) {
+		pr_warn_ratelimited("%s: peer %s: malformed message of %u bytes\n",
+				    peer->node->name, peer->name, rx->received);
+		conn_break(conn);
+	} else if (rx->len) {
+		rx_message(conn, rx);
+	} else {
+		rx_repost(conn, rx);
+	}
 }
 
 static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
@@ -316,7 +373,7 @@ static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
 		return;
 	}
 	WRITE_ONCE(conn->rx_seq, conn->rx_seq + 1);
-	rx->len = wc->byte_len;
+	rx->received = wc->byte_len;
 
 	spin_lock_irq(&conn->lock);
 	early = !conn->rx_open;

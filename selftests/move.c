@@ -463,7 +463,7 @@ static int bad_destinations(void)
 		CHECK(proclet_migrate(p, 0, 0) < 0);
 		CHECK(proclet_migrate(p, -1, 0) < 0);
 		CHECK(proclet_migrate(p, 33, 0) < 0);
-		CHECK_EQ(proclet_migrate(p, nodes[!i], 1), -EINVAL);
+		CHECK_EQ(proclet_migrate(p, nodes[!i], 99), -EINVAL);
 		TRY(is_on(p, nodes[i]));
 		TRY(unchanged(p, sum));
 		TRY(move(p, nodes[!i]));

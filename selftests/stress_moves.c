@@ -88,9 +88,9 @@ int do_go(struct stress_worker *w, __u64 *state)
 	return ret;
 }
 
-static int migrate(struct life *l, int node)
+static int migrate(struct life *l, int node, __u32 mode)
 {
-	int err = proclet_migrate(l->id, node, 0);
+	int err = proclet_migrate(l->id, node, mode);
 
 	if (may_stay(err) || excused(l, err))
 		return KSFT_PASS;
@@ -106,7 +106,7 @@ int do_migrate(struct stress_worker *w, __u64 *state)
 	(void)w;
 	if (!l)
 		return KSFT_PASS;
-	ret = migrate(l, node);
+	ret = migrate(l, node, next_random(state) % 3);
 	life_put(l);
 	return ret;
 }
@@ -123,7 +123,7 @@ int do_gather(struct stress_worker *w, __u64 *state)
 
 		if (!l)
 			continue;
-		ret = migrate(l, node);
+		ret = migrate(l, node, next_random(state) % 3);
 		life_put(l);
 	}
 	return ret;

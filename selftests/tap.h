@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -42,6 +44,18 @@ struct tap_test {
 #define TAP_TEST(fn) { #fn, fn, 0 }
 /* A slow machine, with a kernel that checks everything, must manage it. */
 #define LONG_TEST(fn) { #fn, fn, 600 }
+
+/* How proclets move that are not told how, on each machine that has a member. */
+static __attribute__((constructor)) inline void tap_mode(void)
+{
+	const char *mode = getenv("PROCLET_TEST_MODE");
+	FILE *f = mode ? fopen("/sys/module/proclet/parameters/move_mode", "w") : NULL;
+
+	if (f) {
+		fputs(mode, f);
+		fclose(f);
+	}
+}
 
 /* A call by a thread of the C library, waited for later. */
 struct caller {

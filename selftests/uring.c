@@ -419,7 +419,7 @@ static int do_migrate(void)
 	CHECK_RESULT(&r, 1, -EHOSTUNREACH);
 	proclet_prep_migrate(entry(&r, 1), p, 33, 0);
 	CHECK_RESULT(&r, 1, -EHOSTUNREACH);
-	proclet_prep_migrate(entry(&r, 2), p, nodes[0], 1);
+	proclet_prep_migrate(entry(&r, 2), p, nodes[0], 99);
 	CHECK_RESULT(&r, 2, -EINVAL);
 	io_uring_queue_exit(&r);
 	return KSFT_PASS;

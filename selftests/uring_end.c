@@ -82,6 +82,65 @@ static int do_cancel(void)
 	return KSFT_PASS;
 }
 
+/* That of io_uring reaches what one of its workers waits for. */
+static int cancel_async_on(struct io_uring *r, int node)
+{
+	struct io_uring_sqe *sqe;
+	struct proclet_event e;
+	proclet_t p;
+	__u64 i;
+	int res;
+
+	TRY(object(&p, node));
+	sqe = entry(r, 1);
+	proclet_prep_call(sqe, p, linger, NULL, 0, NULL, 0);
+	sqe->flags |= IOSQE_ASYNC;
+	proclet_prep_event(entry(r, 2), 0, &e);
+	CHECK_EQ(io_uring_submit(r), 2);
+	TRY(reap(r, &i, &res));
+	CHECK_EQ(i, 2);
+	CHECK_EQ(res, 0);
+	sqe = entry(r, 3);
+	proclet_prep_event(sqe, e.seq, &e);
+	sqe->flags |= IOSQE_ASYNC;
+	CHECK_EQ(io_uring_submit(r), 1);
+	TRY(wait_started(p, 1));
+	while (waiting("uring_end") != 2)
+		sched_yield();
+	for (int k = 1; k <= 3; k += 2) {
+		int call = 0, cancel = 0;
+
+		io_uring_prep_cancel64(entry(r, 4), k, 0);
+		CHECK_EQ(io_uring_submit(r), 1);
+		for (int n = 0; n < 2; n++) {
+			TRY(reap(r, &i, &res));
+			CHECK(i == 4 || i == (__u64)k);
+			*(i == 4 ? &cancel : &call) = res;
+		}
+		CHECK_EQ(call, -ECANCELED);
+		CHECK_EQ(cancel, -EALREADY);
+	}
+	CHECK_EQ(waiting("uring_end"), 0);
+	/* One that is not cancelled has its result. */
+	CHECK_EQ(proclet_call(p, stop, NULL, 0, NULL, 0), 0);
+	sqe = entry(r, 5);
+	proclet_prep_call(sqe, p, linger, NULL, 0, NULL, 0);
+	sqe->flags |= IOSQE_ASYNC;
+	CHECK_RESULT(r, 5, 77);
+	return KSFT_PASS;
+}
+
+static int do_cancel_async(void)
+{
+	struct io_uring r;
+
+	TRY(ring_open(&r, 8, IORING_SETUP_SQE128));
+	TRY(cancel_async_on(&r, nodes[0]));
+	TRY(cancel_async_on(&r, nodes[1]));
+	io_uring_queue_exit(&r);
+	return KSFT_PASS;
+}
+
 /* Which of the two results comes first is not said. */
 static int do_cancel_race(void)
 {
@@ -121,6 +180,7 @@ static int do_cancel_race(void)
 	return KSFT_PASS;
 }
 NATIVE_TEST(cancel)
+NATIVE_TEST(cancel_async)
 NATIVE_TEST(cancel_race)
 
 /* ---- another process ---- */
@@ -465,6 +525,7 @@ NATIVE_TEST(member_is_killed)
 
 static const struct tap_test tests[] = {
 	TAP_TEST(cancel),
+	TAP_TEST(cancel_async),
 	TAP_TEST(cancel_race),
 	TAP_TEST(other_process),
 	TAP_TEST(ring_closed),

@@ -282,6 +282,7 @@ static void make_mig(__u32 type)
 
 static void make_accept(void) { make_mig(WIRE_ACCEPT); }
 static void make_refuse(void) { make_mig(WIRE_REFUSE); }
+static void make_copied(void) { make_mig(WIRE_COPIED); }
 static void make_ready(void) { make_mig(WIRE_READY); }
 static void make_commit(void) { make_mig(WIRE_COMMIT); }
 static void make_active(void) { make_mig(WIRE_ACTIVE); }
@@ -295,8 +296,18 @@ static void make_offer(void)
 
 	m->proclet = htole64(ID);
 	m->mig = htole64(11);
+	m->keep = htole64(CAPACITY);
 	m->blob_len = htole32(200);
 	m->refs = htole32(1);
+}
+
+static void make_early_offer(void)
+{
+	struct wire_offer *m = (void *)msg;
+
+	make_offer();
+	m->refs = 0;
+	m->flags = htole32(WIRE_OFFER_EARLY | WIRE_OFFER_READ);
 }
 
 static void make_offer_descs(void)
@@ -344,7 +355,9 @@ static const struct {
 	{ "accept", make_accept },
 	{ "refuse", make_refuse },
 	{ "offer", make_offer },
+	{ "early offer", make_early_offer },
 	{ "offer_descs", make_offer_descs },
+	{ "copied", make_copied },
 	{ "ready", make_ready },
 	{ "commit", make_commit },
 	{ "active", make_active },
@@ -760,7 +773,7 @@ static void payloads(void)
 
 static void migrations(void)
 {
-	static const __u32 types[] = { WIRE_ACCEPT, WIRE_REFUSE, WIRE_READY, WIRE_COMMIT,
+	static const __u32 types[] = { WIRE_ACCEPT, WIRE_REFUSE, WIRE_COPIED, WIRE_READY, WIRE_COMMIT,
 				       WIRE_ACTIVE, WIRE_ABORT, WIRE_QUERY, WIRE_STATUS };
 	struct wire_mig *m = (void *)msg;
 
@@ -795,6 +808,17 @@ static void migrations(void)
 	REFUSED(make_offer, wire_offer, refs, 0);
 	REFUSED(make_offer, wire_offer, refs, PROCLET_REFS_MAX + 1);
 	REFUSED(make_offer, wire_offer, refs, 0xffffffff);
+	ACCEPTED(make_offer, wire_offer, keep, 0);
+	ACCEPTED(make_offer, wire_offer, keep, PROCLET_CAPACITY_MAX);
+	REFUSED(make_offer, wire_offer, keep, 4095);
+	REFUSED(make_offer, wire_offer, keep, PROCLET_CAPACITY_MAX + 4096);
+	REFUSED(make_offer, wire_offer, flags, WIRE_OFFER_EARLY);
+	REFUSED(make_offer, wire_offer, flags, WIRE_OFFER_READ);
+	REFUSED(make_offer, wire_offer, flags, 4);
+	ACCEPTED(make_early_offer, wire_offer, flags, WIRE_OFFER_EARLY);
+	ACCEPTED(make_early_offer, wire_offer, flags, WIRE_OFFER_EARLY | WIRE_OFFER_READ);
+	REFUSED(make_early_offer, wire_offer, flags, 0);
+	REFUSED(make_early_offer, wire_offer, refs, 1);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 0);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 1);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 3);

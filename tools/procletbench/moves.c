@@ -24,7 +24,8 @@ static const struct mode {
 	unsigned int flags;
 	size_t largest;
 } modes[] = {
-	{ "move", 0, 16 * MIB },
+	{ "move", PROCLET_MOVE_STOP, 16 * MIB },
+	{ "precopy", PROCLET_MOVE_PRECOPY, 16 * MIB },
 };
 
 static struct heap {

@@ -512,9 +512,16 @@ struct proclet_wake_args {
 	__u32 reserved;
 };
 
+/* How a proclet is moved; see proclet_migrate() in proclet.h. */
+enum proclet_move_mode {
+	PROCLET_MOVE_AUTO	= 0,
+	PROCLET_MOVE_STOP	= 1,
+	PROCLET_MOVE_PRECOPY	= 2,
+};
+
 struct proclet_migrate_args {
 	__u32 node;
-	__u32 flags;	/* 0 */
+	__u32 flags;	/* enum proclet_move_mode */
 };
 
 /**
@@ -526,10 +533,14 @@ struct proclet_migrate_args {
  * @resume_ns: the part of @commit_ns that the destination spent before its
  *             threads could run (by its own clock)
  * @blackout_ns: from the start of the freeze to ACTIVE
- * @prepare_ns: before the freeze, not part of the blackout
- * @bytes: of pages moved
+ * @prepare_ns: before the freeze, not part of the blackout: asking the destination
+ * @early_ns: likewise: pages registered, and read by pre-copy
+ * @bytes: of all pages that the destination read, also more than once
+ * @late_bytes: of them in the blackout
  * @threads: threads moved
  * @parked: of them, those that had to be interrupted
+ * @mode: enum proclet_move_mode, as it was moved
+ * @rounds: of pre-copy
  */
 struct proclet_move {
 	__u64 freeze_ns;
@@ -539,9 +550,13 @@ struct proclet_move {
 	__u64 resume_ns;
 	__u64 blackout_ns;
 	__u64 prepare_ns;
+	__u64 early_ns;
 	__u64 bytes;
+	__u64 late_bytes;
 	__u32 threads;
 	__u32 parked;
+	__u32 mode;
+	__u32 rounds;
 };
 
 /* Counters of one member since it joined. */

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the two files of a migration's source share. */
+#ifndef _PROCLET_MIGRATE_H
+#define _PROCLET_MIGRATE_H
+
+#include "lproc.h"
+
+/**
+ * struct page_set - pages of a proclet that its destination can read
+ * @pages: .
+ * @n: how many
+ * @exposed: @mem is valid
+ * @mem: they, in this order
+ * @desc: where lookups in @mem.descs have come to,
+ * @first: and the page that this one begins with
+ */
+struct page_set {
+	struct page **pages;
+	u32 n;
+	bool exposed;
+	struct xport_mem mem;
+	u32 desc;
+	u32 first;
+};
+
+/**
+ * struct mig_offer - a WIRE_OFFER: the blob, and what it is about
+ * @blob: struct wire_blob and what follows it
+ * @len: bytes
+ * @pages: a copy, when it does not fit into the message
+ * @exposed: @mem is valid
+ * @mem: that, readable for the destination
+ */
+struct mig_offer {
+	void *blob;
+	u32 len;
+	struct payload pages;
+	bool exposed;
+	struct xport_mem mem;
+};
+
+/**
+ * struct migration - one at work
+ * @work: migrate_fn()
+ * @p: what moves; has a reference
+ * @op: the request, to answer
+ * @token: whose request it is; 0: answered
+ * @peer: the destination
+ * @incarnation: of the destination, at the beginning
+ * @id: number of the migration
+ * @events: EV_*, under lproc.lock
+ * @status: that came with EV_REFUSE or EV_STATUS
+ * @wait: woken when @events changes
+ * @early: pages of the heap, exposed before the freeze; with a reference each
+ * @index: of these in the heap, ascending
+ * @dirty: those that have been written since they were read, bits; NULL: they are
+ *         read after the freeze
+ * @late: all others that travel; they belong to the frozen proclet
+ * @offer: the one that the destination has not read yet
+ * @move: how it went
+ */
+struct migration {
+	struct work_struct work;
+	struct proclet *p;
+	struct op *op;
+	struct proclet_token token;
+	struct peer *peer;
+	u64 incarnation;
+	u64 id;
+	u32 events;
+	s32 status;
+	wait_queue_head_t wait;
+	struct page_set early;
+	u32 *index;
+	unsigned long *dirty;
+	struct page_set late;
+	struct mig_offer offer;
+	struct proclet_move move;
+};
+
+/* migrate_pages.c: which pages travel, and how the destination is told */
+int mig_early_expose(struct migration *m);
+int mig_early_offer(struct migration *m, bool read);
+int mig_early_track(struct migration *m);
+u32 mig_early_dirty(struct migration *m);
+bool mig_pages_pinned(struct migration *m);
+int mig_offer_build(struct migration *m);
+int mig_offer_send(struct migration *m, u32 flags);
+bool mig_readable(const struct migration *m);
+void mig_pages_end(struct migration *m);
+
+#endif /* _PROCLET_MIGRATE_H */
