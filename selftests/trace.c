@@ -213,8 +213,8 @@ static int read_line(FILE *f, struct line *l)
 	CHECK(fgets(l->text, sizeof(l->text), f));
 	diag("%.*s", (int)strcspn(l->text, "\n"), l->text);
 	l->n = 0;
-	for (word = strtok_r(l->text, " \n", &save); word && l->n < (int)ARRAY_SIZE(l->cells);
-	     word = strtok_r(NULL, " \n", &save))
+	for (word = strtok_r(l->text, "\n ", &save); word && l->n < (int)ARRAY_SIZE(l->cells);
+	     word = strtok_r(NULL, "\n ", &save))
 		l->cells[l->n++] = word;
 	CHECK_EQ(l->n, ARRAY_SIZE(heads));
 	return KSFT_PASS;
@@ -403,7 +403,7 @@ static int table_ends(void)
 		int pid = 0;
 
 		TRY(start_trace(&f, ""));
-		/* The one instance there is is called by its process. */
+		/* The only instance is named after its process. */
 		CHECK_EQ(count_instances(), 1);
 		dir = opendir(INSTANCES);
 		CHECK(dir);
