@@ -591,6 +591,7 @@ static struct config_group *config_node_make(struct config_group *group,
 	err = sysfs_node_add(cn->node);
 	if (err)
 		goto out_put;
+	debugfs_node_add(cn->node);
 
 	config_group_init_type_name(&cn->group, name, &config_node_type);
 	config_group_init_type_name(&cn->peers, "peers", &config_peers_type);
@@ -611,6 +612,7 @@ static void config_node_drop(struct config_group *group,
 {
 	struct config_node *cn = to_config_node(item);
 
+	debugfs_node_del(cn->node);
 	sysfs_node_del(cn->node);
 	configfs_remove_default_groups(&cn->group);
 	config_item_put(item);

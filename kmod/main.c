@@ -16,9 +16,10 @@ static int __init proclet_init(void)
 	err = sysfs_init();
 	if (err)
 		goto exit_rdma;
+	debugfs_init();
 	err = proc_init();
 	if (err)
-		goto exit_sysfs;
+		goto exit_debugfs;
 	err = dev_init();
 	if (err)
 		goto exit_proc;
@@ -31,7 +32,8 @@ exit_dev:
 	dev_exit();
 exit_proc:
 	proc_exit();
-exit_sysfs:
+exit_debugfs:
+	debugfs_exit();
 	sysfs_exit();
 exit_rdma:
 	xport_rdma_exit();
@@ -44,6 +46,7 @@ static void __exit proclet_exit(void)
 	config_exit();
 	dev_exit();
 	proc_exit();
+	debugfs_exit();
 	sysfs_exit();
 	xport_rdma_exit();
 	rcu_barrier();

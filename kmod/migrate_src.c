@@ -444,12 +444,19 @@ static u64 since(ktime_t *t)
 static void mig_choose(struct migration *m)
 {
 	u64 npages = atomic_long_read(&m->p->heap->npages);
+	enum migrate_why reason = MIGRATE_ASKED;
 
-	if (m->move.mode == PROCLET_MOVE_AUTO)
+	if (m->move.mode == PROCLET_MOVE_AUTO) {
 		m->move.mode = READ_ONCE(move_mode);
-	if (!m->move.mode || m->move.mode > PROCLET_MOVE_PRECOPY)
+		reason = MIGRATE_PARAMETER;
+	}
+	if (!m->move.mode || m->move.mode > PROCLET_MOVE_PRECOPY) {
 		m->move.mode = npages > READ_ONCE(stop_pages) ? PROCLET_MOVE_PRECOPY :
 			       PROCLET_MOVE_STOP;
+		reason = MIGRATE_SIZE;
+	}
+	trace_proclet_migrate_mode(m->p->lproc->node->id, m->p->id, m->id, m->move.mode,
+				   reason, npages);
 }
 
 /* Tell the destination of the early pages, and wait until it has them. */
@@ -546,6 +553,22 @@ static int mig_run(struct migration *m)
 	return err;
 }
 
+/* For debugfs: how a migration went that succeeded. */
+static void mig_measure(struct migration *m)
+{
+	struct pnode *node = m->p->lproc->node;
+	struct proclet_move *move = &m->move;
+
+	hist_add(node, HIST_PREPARE, move->prepare_ns);
+	hist_add(node, HIST_EARLY, move->early_ns);
+	hist_add(node, HIST_FREEZE, move->freeze_ns);
+	hist_add(node, HIST_OFFER, move->offer_ns);
+	hist_add(node, HIST_PULL, move->pull_ns);
+	hist_add(node, HIST_COMMIT, move->commit_ns);
+	hist_add(node, HIST_RESUME, move->resume_ns);
+	hist_add(node, HIST_BLACKOUT, move->blackout_ns);
+}
+
 static void mig_free(struct migration *m)
 {
 	peer_put(m->peer);
@@ -581,6 +604,10 @@ static void migrate_fn(struct work_struct *work)
 	}
 	mig_pages_end(m);
 	mig_trace(m, DONE, m->move.blackout_ns, err);
+	trace_proclet_migrated(lproc->node->id, p->id, m->id, m->peer->id, &m->move, err);
+	/* After doubt, nobody knows when it went on. */
+	if (!err && !told)
+		mig_measure(m);
 	if (!err || err == -ENOENT) {
 		mig_forget(m, err ? 0 : m->peer->id);
 	} else {

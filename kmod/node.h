@@ -19,6 +19,34 @@
 
 #define NODE_NAME_MAX 64
 
+/* What a node measures; the migrations are those that it is the source of. */
+enum hist_name {
+	HIST_PREPARE,
+	HIST_EARLY,
+	HIST_FREEZE,
+	HIST_OFFER,
+	HIST_PULL,
+	HIST_COMMIT,
+	HIST_RESUME,
+	HIST_BLACKOUT,
+	HIST_CALL,
+	HISTS
+};
+
+#define HIST_BUCKETS 40
+
+/**
+ * struct hist - how long something took, and how often; see hist_add()
+ * @buckets: how often, by the logarithm of the microseconds
+ * @sum_ns: of all times
+ * @max_ns: the longest one
+ */
+struct hist {
+	atomic64_t buckets[HIST_BUCKETS];
+	atomic64_t sum_ns;
+	atomic64_t max_ns;
+};
+
 /**
  * struct pnode - a node: this machine's place in the cluster
  * @name: its directory in configfs and sysfs
@@ -41,6 +69,8 @@
  * @wq: for what must not run in a transport's callback; there while enabled
  * @move_wq: for migrations, which wait for their peers' answers
  * @dev: in /sys/class/proclet, from sysfs_node_add() to sysfs_node_del()
+ * @debugfs: its directory there, from debugfs_node_add() to debugfs_node_del()
+ * @hists: what that shows
  * @xport: the transport's state
  */
 struct pnode {
@@ -61,6 +91,8 @@ struct pnode {
 	struct workqueue_struct *wq;
 	struct workqueue_struct *move_wq;
 	struct device *dev;
+	struct dentry *debugfs;
+	struct hist hists[HISTS];
 	void *xport;
 };
 
@@ -134,7 +166,7 @@ void peer_set_down(struct peer *peer);
 /* For the transports, optional, in any context: an attempt to connect failed. */
 void peer_set_error(struct peer *peer, int err);
 
-/* config.c, sysfs.c, proc.c */
+/* config.c, sysfs.c, debugfs.c, proc.c */
 int config_init(void);
 void config_exit(void);
 int sysfs_init(void);
@@ -142,6 +174,11 @@ void sysfs_exit(void);
 int sysfs_node_add(struct pnode *node);
 void sysfs_node_del(struct pnode *node);
 void sysfs_peers_changed(struct pnode *node);	/* wakes who polls peers_up; sleeps */
+void debugfs_init(void);
+void debugfs_exit(void);
+void debugfs_node_add(struct pnode *node);
+void debugfs_node_del(struct pnode *node);
+void hist_add(struct pnode *node, enum hist_name name, u64 ns);	/* in any context */
 int proc_init(void);
 void proc_exit(void);
 

@@ -252,6 +252,8 @@ static bool native_reply(struct lproc *lproc, struct op *op)
 	if (!w || w->is_event)
 		return false;
 	w->reply = op;
+	if (w->waiter.code == PROCLET_OP_CALL)
+		hist_add(lproc->node, HIST_CALL, ktime_to_ns(ktime_sub(ktime_get(), w->began)));
 	native_end(lproc, w, op->result);
 	return true;
 }

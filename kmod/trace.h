@@ -7,6 +7,8 @@
 
 #include <linux/tracepoint.h>
 
+#include "../include/uapi/linux/proclet.h"
+
 #define show_proclet_state(s) __print_symbolic(s,			\
 	{ 0, "ABSENT" }, { 1, "INCOMING" }, { 2, "PRESENT" },		\
 	{ 3, "FREEZING" }, { 4, "MOVING" }, { 5, "INDOUBT" }, { 6, "DYING" })
@@ -42,11 +44,18 @@ TRACE_EVENT(proclet_state,
 	EM(ABORT, "abort")						\
 	EMe(DONE, "done")
 
+/* Why a migration has its mode: the request, the module's parameter, the heap's size. */
+#define MIGRATE_REASONS							\
+	EM(ASKED, "asked")						\
+	EM(PARAMETER, "parameter")					\
+	EMe(SIZE, "size")
+
 #ifndef _PROCLET_TRACE_ENUMS
 #define _PROCLET_TRACE_ENUMS
 #define EM(a, b)	MIGRATE_##a,
 #define EMe(a, b)	MIGRATE_##a
 enum migrate_phase { MIGRATE_PHASES };
+enum migrate_why { MIGRATE_REASONS };
 #undef EM
 #undef EMe
 #endif
@@ -54,6 +63,7 @@ enum migrate_phase { MIGRATE_PHASES };
 #define EM(a, b)	TRACE_DEFINE_ENUM(MIGRATE_##a);
 #define EMe(a, b)	TRACE_DEFINE_ENUM(MIGRATE_##a);
 MIGRATE_PHASES
+MIGRATE_REASONS
 #undef EM
 #undef EMe
 #define EM(a, b)	{ MIGRATE_##a, b },
@@ -84,6 +94,68 @@ TRACE_EVENT(proclet_migrate,
 		  __entry->node, __entry->id, __entry->mig, __entry->to,
 		  __print_symbolic(__entry->phase, MIGRATE_PHASES),
 		  __entry->ns, __entry->err)
+);
+
+#define show_move_mode(m) __print_symbolic(m, { 1, "stop" }, { 2, "precopy" })
+
+TRACE_EVENT(proclet_migrate_mode,
+	TP_PROTO(u32 node, u64 id, u64 mig, u32 mode, int reason, u64 pages),
+	TP_ARGS(node, id, mig, mode, reason, pages),
+	TP_STRUCT__entry(
+		__field(u32, node)
+		__field(u64, id)
+		__field(u64, mig)
+		__field(u32, mode)
+		__field(int, reason)
+		__field(u64, pages)
+	),
+	TP_fast_assign(
+		__entry->node = node;
+		__entry->id = id;
+		__entry->mig = mig;
+		__entry->mode = mode;
+		__entry->reason = reason;
+		__entry->pages = pages;
+	),
+	TP_printk("node=%u proclet=%llx migration=%llx mode=%s reason=%s pages=%llu",
+		  __entry->node, __entry->id, __entry->mig,
+		  show_move_mode(__entry->mode),
+		  __print_symbolic(__entry->reason, MIGRATE_REASONS),
+		  __entry->pages)
+);
+
+/* The source's last word of a migration: what the phases do not tell. */
+TRACE_EVENT(proclet_migrated,
+	TP_PROTO(u32 node, u64 id, u64 mig, u32 to, const struct proclet_move *move, int err),
+	TP_ARGS(node, id, mig, to, move, err),
+	TP_STRUCT__entry(
+		__field(u32, node)
+		__field(u64, id)
+		__field(u64, mig)
+		__field(u32, to)
+		__field(u64, bytes)
+		__field(u64, late_bytes)
+		__field(u64, resume_ns)
+		__field(u32, threads)
+		__field(u32, rounds)
+		__field(int, err)
+	),
+	TP_fast_assign(
+		__entry->node = node;
+		__entry->id = id;
+		__entry->mig = mig;
+		__entry->to = to;
+		__entry->bytes = move->bytes;
+		__entry->late_bytes = move->late_bytes;
+		__entry->resume_ns = move->resume_ns;
+		__entry->threads = move->threads;
+		__entry->rounds = move->rounds;
+		__entry->err = err;
+	),
+	TP_printk("node=%u proclet=%llx migration=%llx to=%u bytes=%llu late_bytes=%llu resume=%lluns threads=%u rounds=%u err=%d",
+		  __entry->node, __entry->id, __entry->mig, __entry->to,
+		  __entry->bytes, __entry->late_bytes, __entry->resume_ns,
+		  __entry->threads, __entry->rounds, __entry->err)
 );
 
 #undef EM

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * procletctl: configures the nodes of this machine and shows what runs on them.
- * It writes configfs and reads sysfs and /proc/proclet, all of which are
- * described under Documentation/ABI/testing.
+ * It writes configfs and reads sysfs, /proc/proclet and the kernel's trace; the files
+ * are described under Documentation/ABI/testing.
  */
 #define _GNU_SOURCE
 #include <argp.h>
@@ -58,6 +58,8 @@ static const struct command commands[] = {
 	{ "ps", NULL, show_proclets, 0, -1, "[-l NAME]", "their proclets" },
 	{ "threads", NULL, show_threads, 0, -1, "[-l NAME]",
 	  "threads of these, with what they execute and wait for" },
+	{ "trace", NULL, trace_command, 0, -1, "[-n NODE] [-c LINES]",
+	  "migrations from this machine, live, with their phases" },
 	{ "run", NULL, run_command, 0, -1,
 	  "[-n MEMBERS] [-r ROOT] [--run ID] NODE -- PROGRAM [ARG...]",
 	  "start a program as the member on a node" },
@@ -89,7 +91,7 @@ static char *main_help(int key, const char *text, void *input)
 		free(name);
 	}
 	fprintf(f, "\nSIZE is in bytes; K, M, G or T may follow. Peers of one cluster have different ids, from 1 to %d.\n\n"
-		"Exit status: 0 done; 1 failed; 2 wrong arguments; 3 proclet.ko is not loaded or configfs not mounted; 4 wait: not all peers are up in time; run: the program's own, 126 it cannot be executed, 127 there is no such program.",
+		"Exit status: 0 done; 1 failed; 2 wrong arguments; 3 proclet.ko is not loaded, or configfs or, for trace, tracefs not mounted; 4 wait: not all peers are up in time; run: the program's own, 126 it cannot be executed, 127 there is no such program.",
 		PROCLET_MAX_NODES);
 	fclose(f);
 	return must_alloc(s);

@@ -13,7 +13,7 @@ enum status {
 	STATUS_OK	= 0,
 	STATUS_FAILED	= 1,	/* the operation failed */
 	STATUS_USAGE	= 2,	/* wrong arguments */
-	STATUS_NOMODULE	= 3,	/* proclet.ko is not loaded, or no configfs */
+	STATUS_NOMODULE	= 3,	/* proclet.ko is not loaded, or no configfs or tracefs */
 	STATUS_TIMEOUT	= 4,	/* wait: not all peers came up */
 	STATUS_NOEXEC	= 126,	/* run: the program cannot be executed */
 	STATUS_NOPROG	= 127,	/* run: there is no such program */
@@ -99,5 +99,8 @@ enum status show_config(char **argv);
 enum status show_lprocs(char **argv);
 enum status show_proclets(char **argv);
 enum status show_threads(char **argv);
+
+/* procletctl_trace.c */
+enum status trace_command(char **argv);
 
 #endif /* _PROCLETCTL_H */
