@@ -39,9 +39,9 @@ MODULE_PARM_DESC(stop_pages, "a heap of up to so many pages moves by stop-and-co
 #define EV_LOST		BIT(5)
 #define EV_UP		BIT(6)	/* the peer is connected again */
 #define EV_END		BIT(7)	/* our own member goes */
-#define EV_COPIED	BIT(10)
-#define EV_DOWN		BIT(9)	/* the connection, not only the member, was lost */
 #define EV_DYING	BIT(8)	/* the proclet has been destroyed meanwhile */
+#define EV_DOWN		BIT(9)	/* the connection, not only the member, was lost */
+#define EV_COPIED	BIT(10)
 
 static atomic64_t mig_ids;
 
