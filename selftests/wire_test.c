@@ -520,6 +520,12 @@ static void joins(void)
 	make_join_ack();
 	memset(ack->reason, 'x', sizeof(ack->reason));
 	EXPECT(check(), "of a reason that does not end");
+	ack->reason[sizeof(ack->reason) - 1] = 0;
+	EXPECT(!check(), "of an answer with the longest reason");
+	ack->reason[5] = '\n';
+	EXPECT(check(), "of an answer whose reason has two lines");
+	ack->reason[5] = 27;
+	EXPECT(check(), "of an answer whose reason is not printable");
 	ACCEPTED(make_leave, wire_leave, refused, 1);
 	REFUSED(make_leave, wire_leave, refused, 2);
 	make_leave();
