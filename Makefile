@@ -5,6 +5,8 @@
 # make man		the manual pages
 # make check		checkpatch, sparse, cppcheck and the manual pages
 # make test		deps, all, and all tests
+# make fuzz		[SECONDS=60] libFuzzer with hostile messages, for so long
+# make fuzz-corpus	after changes of the wire protocol: inputs that reach all of it
 # make demo		deps, all, and the demonstration
 # make bench		deps, all, and the benchmark, which takes some minutes; writes
 #			the tables in Documentation/performance.rst
@@ -30,11 +32,12 @@ CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils groff-base g
 # Guests, and the debug kernel's build.
 VCLUSTER_DEPS = qemu-system-x86 busybox-static cpio zstd kmod iproute2 util-linux \
 	rdma-core ibverbs-providers flex bison bc libelf-dev libssl-dev
+FUZZ_DEPS = clang libclang-rt-dev
 # What only the demonstration needs (its text to count words in).
 DEMO_DEPS =
 # What the benchmark compares with.
 BENCH_DEPS = criu memcached
-DEPS = $(BUILD_DEPS) $(CHECK_DEPS) $(VCLUSTER_DEPS) $(DEMO_DEPS) $(BENCH_DEPS)
+DEPS = $(BUILD_DEPS) $(CHECK_DEPS) $(VCLUSTER_DEPS) $(FUZZ_DEPS) $(DEMO_DEPS) $(BENCH_DEPS)
 
 # ---- build -------------------------------------------------------------------
 
@@ -73,6 +76,13 @@ check: all
 test: deps
 	+$(MAKE) all
 	tools/runtests
+
+SECONDS = 60
+fuzz:
+	+$(MAKE) -C selftests/fuzz fuzz SECONDS=$(SECONDS)
+
+fuzz-corpus:
+	+$(MAKE) -C selftests/fuzz corpus
 
 demo: deps
 	+$(MAKE) all
@@ -117,4 +127,4 @@ install: libshim tools man
 clean:
 	+for d in $(SUBDIRS); do $(MAKE) -C $$d clean || exit; done
 
-.PHONY: all $(SUBDIRS) man kdir deps check test demo bench debug-kernel install clean
+.PHONY: all $(SUBDIRS) man kdir deps check test fuzz fuzz-corpus demo bench debug-kernel install clean

@@ -546,6 +546,12 @@ static int in_begin(struct incoming *in)
 	if (early && (nsegs > 1 || !npages ||
 		      (in->early && !(in->offer_flags & WIRE_OFFER_READ) == in->copied)))
 		return -EPROTO;
+	/*
+	 * New pages are not cleared, so all must be read before COMMIT: only those of
+	 * the first early offer are remembered, as read or not read.
+	 */
+	if (early && in->early && (!in->copied || !(in->flags_offer & WIRE_OFFER_READ)))
+		return -EPROTO;
 	segs = (const void *)(blob + 1);
 	exts = (const void *)(segs + nsegs);
 	wts = (const void *)(exts + le32_to_cpu(blob->nextents));

@@ -274,12 +274,9 @@ static const char *check_body(u32 type, const void *data, u32 len)
 	switch (type) {
 	case WIRE_JOIN:
 		return check_join(data);
-	case WIRE_JOIN_ACK: {
-		const struct wire_join_ack *ack = data;
-
-		return strnlen(ack->reason, sizeof(ack->reason)) <
-			sizeof(ack->reason) ? NULL : "reason";
-	}
+	case WIRE_JOIN_ACK:
+		return reason_ok(((const struct wire_join_ack *)data)->reason) ?
+			NULL : "reason";
 	case WIRE_LEAVE:
 		return check_leave(data);
 	case WIRE_EXIT:

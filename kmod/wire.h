@@ -147,7 +147,7 @@ struct wire_join {
  * @status: 0: we have a member and it matches; -ENOENT: no member; -EXDEV: it
  *          does not match
  * @reserved: 0
- * @reason: a sentence, 0-terminated, for -EXDEV
+ * @reason: a sentence for -EXDEV: printable, 0-terminated
  */
 struct wire_join_ack {
 	struct wire_hdr hdr;

@@ -11,6 +11,7 @@
 #include <kselftest.h>
 
 #include "../kmod/hello.h"
+#include "fuzz/wire_fuzz.h"
 #include "random.h"
 
 #define HEAP_GRANULE	(3u << 21)	/* the first granule of node 4's slice */
@@ -355,7 +356,7 @@ static const struct {
 	{ "accept", make_accept },
 	{ "refuse", make_refuse },
 	{ "offer", make_offer },
-	{ "early offer", make_early_offer },
+	{ "early_offer", make_early_offer },
 	{ "offer_descs", make_offer_descs },
 	{ "copied", make_copied },
 	{ "ready", make_ready },
@@ -520,6 +521,12 @@ static void joins(void)
 	make_join_ack();
 	memset(ack->reason, 'x', sizeof(ack->reason));
 	EXPECT(check(), "of a reason that does not end");
+	ack->reason[sizeof(ack->reason) - 1] = 0;
+	EXPECT(!check(), "of an answer with the longest reason");
+	ack->reason[5] = '\n';
+	EXPECT(check(), "of an answer whose reason has two lines");
+	ack->reason[5] = 27;
+	EXPECT(check(), "of an answer whose reason is not printable");
 	ACCEPTED(make_leave, wire_leave, refused, 1);
 	REFUSED(make_leave, wire_leave, refused, 2);
 	make_leave();
@@ -1157,6 +1164,70 @@ static void hellos(void)
 		EXPECT(strlen(hello_text(text, reason, 1)) > 5, "%u", reason);
 }
 
+/* A file for the fuzzer to begin with; what it is made of: fuzz/wire_fuzz.h. */
+static void write_seed(const char *dir, const char *name, int kind, const void *head,
+		       __u32 head_len, const void *data, __u32 len)
+{
+	char path[4096];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	f = fopen(path, "wb");
+	if (!f || fputc(kind, f) == EOF || fwrite(head, 1, head_len, f) != head_len ||
+	    fwrite(data, 1, len, f) != len || fclose(f))
+		ksft_exit_fail_msg("%s cannot be written\n", path);
+}
+
+/* Every message, two blobs, a hello. */
+static int write_seeds(const char *dir)
+{
+	const struct rdma_hello hello = {
+		.magic = htole32(HELLO_MAGIC),
+		.version = htole16(WIRE_VERSION),
+		.page_shift = htole16(HELLO_PAGE_SHIFT),
+		.from = htole16(1),
+		.to = htole16(2),
+		.depth = htole16(128),
+	};
+	const __le32 self = htole32(2);
+	__u32 early_len = offsetof(struct blob, thread) - 2 * sizeof(struct wire_seg);
+	struct {
+		struct wire_prepare prepare;
+		struct wire_offer offer;
+	} head;
+
+	for (size_t i = 0; i < ARRAY_SIZE(messages); i++) {
+		messages[i].make();
+		write_seed(dir, messages[i].name, FUZZ_MESSAGE, "", 0, msg, msg_len);
+	}
+	make_prepare();
+	memcpy(&head.prepare, msg, sizeof(head.prepare));
+	make_offer();
+	memcpy(&head.offer, msg, sizeof(head.offer));
+	make_blob();
+	write_seed(dir, "blob", FUZZ_BLOB, &head, sizeof(head), &blob, sizeof(blob));
+	/* The first offer of another: of pages of the heap, in five extents. */
+	make_early_offer();
+	memcpy(&head.offer, msg, sizeof(head.offer));
+	blob.head.nsegs = htole32(1);
+	blob.head.nextents = htole32(5);
+	blob.head.nthreads = 0;
+	blob.head.ndescs = htole32(2);
+	blob.seg[0].nextents = htole32(5);
+	for (__u32 i = 0; i < 5; i++) {
+		struct wire_extent ext = { htole32(10 * i), htole32(i + 1) };
+
+		memcpy((__u8 *)&blob.seg[1] + i * sizeof(ext), &ext, sizeof(ext));
+	}
+	blob.desc[0].len = htole32(8 * WIRE_PAGE_SIZE);
+	blob.desc[1].len = htole32(7 * WIRE_PAGE_SIZE);
+	memmove((__u8 *)&blob + early_len, blob.desc, sizeof(blob.desc));
+	write_seed(dir, "early_blob", FUZZ_BLOB, &head, sizeof(head), &blob,
+		   early_len + sizeof(blob.desc));
+	write_seed(dir, "hello", FUZZ_HELLO, &self, sizeof(self), &hello, sizeof(hello));
+	return 0;
+}
+
 static const struct {
 	const char *name;
 	void (*fn)(void);
@@ -1181,6 +1252,8 @@ static const struct {
 
 int main(int argc, char **argv)
 {
+	if (argc == 3 && !strcmp(argv[1], "seeds"))
+		return write_seeds(argv[2]);
 	if (argc > 1)
 		rounds = strtoul(argv[1], NULL, 10);
 	setvbuf(stdout, NULL, _IOLBF, 0);
