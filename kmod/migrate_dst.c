@@ -422,14 +422,15 @@ static int early_keep(struct incoming *in, const struct wire_extent *ext, u32 n,
 static void early_cut(struct incoming *in)
 {
 	struct segment *heap = in->p->heap;
+	u64 keep = min(in->keep, heap->limit);
 	u32 n = in->nearly, d = 0, len;
 
-	while (n && in->index[n - 1] >= in->keep >> PAGE_SHIFT)
+	while (n && in->index[n - 1] >= keep >> PAGE_SHIFT)
 		n--;
 	if (n == in->nearly)
 		return;
 	down_write(&heap->sem);
-	segment_forget_pages(heap, in->keep, heap->size);
+	segment_forget_pages(heap, keep, heap->size);
 	up_write(&heap->sem);
 	in->nearly = n;
 	for (; n; d++) {
@@ -542,15 +543,13 @@ static int in_begin(struct incoming *in)
 	if (npages > in->npages + (in->capacity >> PAGE_SHIFT) + 4096 ||
 	    nsegs > in->nthreads + 4096)
 		return -EPROTO;
-	/* All early offers are to be read now, or none: else pages could stay unread. */
-	if (early && (nsegs > 1 || !npages ||
-		      (in->early && !(in->offer_flags & WIRE_OFFER_READ) == in->copied)))
-		return -EPROTO;
 	/*
 	 * New pages are not cleared, so all must be read before COMMIT: only those of
 	 * the first early offer are remembered, as read or not read.
 	 */
-	if (early && in->early && (!in->copied || !(in->flags_offer & WIRE_OFFER_READ)))
+	if (early && (nsegs > 1 || !npages))
+		return -EPROTO;
+	if (early && in->early && !(in->copied && in->offer_flags & WIRE_OFFER_READ))
 		return -EPROTO;
 	segs = (const void *)(blob + 1);
 	exts = (const void *)(segs + nsegs);

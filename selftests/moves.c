@@ -286,11 +286,11 @@ static int destroyed_on_the_way(void)
 }
 
 static const struct tap_test tests[] = {
-	TAP_TEST(both_directions),
-	TAP_TEST(tug_of_war),
-	TAP_TEST(under_calls),
-	TAP_TEST(under_calls_of_movers),
-	TAP_TEST(destroyed_on_the_way),
+	LONG_TEST(both_directions),
+	LONG_TEST(tug_of_war),
+	LONG_TEST(under_calls),
+	LONG_TEST(under_calls_of_movers),
+	LONG_TEST(destroyed_on_the_way),
 	{ "there_and_back", there_and_back, 600 },
 };
 
