@@ -373,7 +373,10 @@ struct location {
  * @join_wait: bit set of nodes whose answer is missing
  * @refused: a node refused us, @reason says why
  * @members_wq: woken when one of these changes
- * @segments: struct segment by address; its own lock, entries under RCU
+ * @segments: struct segment by address; its own lock, entries under RCU. Not to be
+ *            looked at under @lock: a reader waits for a writer, and that can be
+ *            interrupted by a softirq that wants @lock
+ * @stacks: the threads' segments once more, for that
  * @heap_slots: granules of our slice in use, bits
  * @stack_slots: the same for thread segments
  * @presence: pages of the presence table by index; entries stay
@@ -453,6 +456,7 @@ struct lproc {
 	wait_queue_head_t members_wq;
 
 	struct maple_tree segments;
+	struct xarray stacks;
 	unsigned long *heap_slots;
 	unsigned long *stack_slots;
 	struct xarray presence;
@@ -533,6 +537,7 @@ int region_extent(struct lproc *lproc, struct proclet_extent *e);
 struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit);
 int segment_publish(struct segment *seg);
 struct segment *segment_get(struct lproc *lproc, u64 addr);
+struct segment *stack_segment(struct lproc *lproc, u64 stack);	/* RCU, or lproc.lock */
 void segment_put(struct segment *seg);
 void segment_remove(struct segment *seg);	/* unmap, free pages, forget */
 void segment_hide(struct segment *seg);		/* no access until shown again */

@@ -48,6 +48,7 @@ static u64 slice_base(struct lproc *lproc)
 int region_setup(struct lproc *lproc)
 {
 	mt_init_flags(&lproc->segments, MT_FLAGS_USE_RCU);
+	xa_init_flags(&lproc->stacks, XA_FLAGS_LOCK_BH);
 	xa_init(&lproc->presence);
 	xa_init(&lproc->worker_pages);
 	lproc->heap_slots = kvcalloc(BITS_TO_LONGS(HEAP_SLOTS), sizeof(long),
@@ -97,6 +98,7 @@ void region_teardown(struct lproc *lproc)
 	mt_for_each(&lproc->segments, seg, index, ULONG_MAX)
 		segment_remove(seg);
 	mtree_destroy(&lproc->segments);
+	xa_destroy(&lproc->stacks);
 	free_pages_of(&lproc->presence);
 	free_pages_of(&lproc->worker_pages);
 	kvfree(lproc->heap_slots);
@@ -121,12 +123,26 @@ struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limi
 	return seg;
 }
 
-/* Out of the tree, unless another has taken its place there. */
+/* Of a thread segment, in lproc.stacks. */
+static unsigned long stack_index(u64 stack)
+{
+	return (stack - PROCLET_REGION_BASE) / PROCLET_STACK_SIZE;
+}
+
+struct segment *stack_segment(struct lproc *lproc, u64 stack)
+{
+	return xa_load(&lproc->stacks, stack_index(stack));
+}
+
+/* Out of the tables, unless another has taken its place there. */
 static void segment_withdraw(struct segment *seg)
 {
 	MA_STATE(mas, &seg->lproc->segments, seg->start >> PAGE_SHIFT,
 		 seg->start >> PAGE_SHIFT);
 
+	if (seg->thread)
+		xa_cmpxchg_bh(&seg->lproc->stacks, stack_index(seg->start), seg, NULL,
+			      GFP_KERNEL);
 	mas_lock(&mas);
 	if (mas_walk(&mas) == seg)
 		mas_erase(&mas);
@@ -146,6 +162,13 @@ int segment_publish(struct segment *seg)
 		err = mtree_insert_range(&seg->lproc->segments, seg->start >> PAGE_SHIFT,
 					 (seg->start + seg->size - 1) >> PAGE_SHIFT, seg,
 					 GFP_KERNEL_ACCOUNT);
+		if (!err && seg->thread) {
+			err = xa_insert_bh(&seg->lproc->stacks, stack_index(seg->start), seg,
+					   GFP_KERNEL_ACCOUNT);
+			if (err)
+				segment_withdraw(seg);
+			return err;
+		}
 		if (err != -EEXIST)
 			return err;
 		if (!seg->thread)

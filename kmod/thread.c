@@ -35,7 +35,7 @@ struct thread *thread_at(struct lproc *lproc, u64 stack)
 
 	if (!wire_stack_ok(stack))
 		return NULL;
-	seg = mtree_load(&lproc->segments, stack >> PAGE_SHIFT);
+	seg = stack_segment(lproc, stack);
 	return seg ? seg->thread : NULL;
 }
 
