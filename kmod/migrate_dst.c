@@ -751,10 +751,9 @@ static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_m
 	spin_lock_bh(&lproc->lock);
 	off = in_find(lproc, peer, id, mig);
 	spin_unlock_bh(&lproc->lock);
-	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id)) {
-		xa_erase_bh(&lproc->dropped, mig);
+	/* Not forgotten: it may ask again, when an answer was lost. */
+	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id))
 		off = true;
-	}
 	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),
 		     !off, 0);
 }
