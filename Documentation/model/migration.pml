@@ -581,12 +581,13 @@ inline member_gone(n)
 	do
 	:: i <= NODES ->
 		found = found || (i != n && RUNS(st[i]));
-		/* Its destination, after COMMIT: it may have been there alone. */
+		/* Its destination: it may have been there alone. */
 		e = e || (mdst[i] == n && (mph[i] == M_COMMIT || mph[i] == M_DOUBT));
 		i++
 	:: else -> break
 	od;
-	gone = gone || RUNS(st[n]) || e || ((st[n] == MOVING || st[n] == INDOUBT) && !found);
+	/* Nor can the source know whether one that was READY had COMMIT before. */
+	gone = gone || RUNS(st[n]) || e || inready[n] || dropped[n] || ((st[n] == MOVING || st[n] == INDOUBT) && !found);
 	homegone = homegone || n == HOME;
 	oplost = oplost || op[n];
 	if
@@ -1002,7 +1003,7 @@ inline check_end()
 	assert(a1 == 1 || gone || dead);	/* KEPT */
 	assert(!dead || !a1 || gone);
 	assert(!a1 || call != DONE || data[a2]);	/* ACK */
-	assert(call != WAITING || oplost);	/* ANSWERED */
+	assert(call != WAITING || oplost || gone);	/* ANSWERED */
 	if
 	:: a1 && !homegone ->
 		i = 1;
