@@ -251,11 +251,11 @@ inline location_set(at, ep, w, f)
 }
 
 /* It has moved on from where we sent it: so that is where it went. */
-inline mig_news(n)
+inline mig_news(at)
 {
 #ifndef DOUBT_DEAF
 	if
-	:: mph[n] == M_DOUBT -> mev[n] = mev[n] | EV_ACTIVE
+	:: mph[at] == M_COMMIT || mph[at] == M_DOUBT -> mev[at] = mev[at] | EV_ACTIVE
 	:: else
 	fi
 #else
