@@ -3,7 +3,7 @@
 # make			build everything
 # make deps		install what it needs (Debian 12; as root)
 # make man		the manual pages
-# make check		checkpatch, sparse, cppcheck and the manual pages
+# make check		checkpatch, sparse, cppcheck, the manual pages and the model
 # make test		deps, all, and all tests
 # make fuzz		[SECONDS=60] libFuzzer with hostile messages, for so long
 # make fuzz-corpus	after changes of the wire protocol: inputs that reach all of it
@@ -28,7 +28,7 @@ export KDIR VERSION
 BUILD_DEPS = build-essential pkg-config linux-headers-amd64 \
 	libibverbs-dev librdmacm-dev liburing-dev libevent-dev libjansson-dev \
 	python3-docutils
-CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils groff-base gdb
+CHECK_DEPS = linux-source-6.1 sparse cppcheck perl python3 xz-utils groff-base gdb spin
 # Guests, and the debug kernel's build.
 VCLUSTER_DEPS = qemu-system-x86 busybox-static cpio zstd kmod iproute2 util-linux \
 	rdma-core ibverbs-providers flex bison bc libelf-dev libssl-dev
