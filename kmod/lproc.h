@@ -547,6 +547,8 @@ int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */
 struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp);
+struct page *segment_add_page(struct segment *seg, unsigned long index, struct page *page,
+			      gfp_t gfp);
 u64 heap_slot_alloc(struct lproc *lproc, u64 size);	/* address, 0: none */
 void heap_slot_free(struct lproc *lproc, u64 start, u64 size);
 u64 stack_slot_alloc(struct lproc *lproc);		/* the same */

@@ -357,25 +357,15 @@ static struct page *take_page(struct incoming *in)
 	return page;
 }
 
-/* The page at @index, the one that is there or a new one. */
+/* The page at @index, the one that is there or a new one; NULL: no memory. */
 static struct page *place_page(struct incoming *in, struct segment *seg, u32 index)
 {
 	struct page *page = xa_load(&seg->pages, index);
-	int err;
 
 	if (page)
 		return page;
 	page = take_page(in);
-	if (!page)
-		return ERR_PTR(-ENOMEM);
-	err = xa_insert(&seg->pages, index, page, GFP_KERNEL_ACCOUNT);
-	if (err) {
-		put_page(page);
-		return ERR_PTR(err);
-	}
-	atomic_long_inc(&seg->npages);
-	atomic64_add(PAGE_SIZE, (atomic64_t *)&in->lproc->stats.memory);
-	return page;
+	return page ? segment_add_page(seg, index, page, GFP_KERNEL_ACCOUNT) : NULL;
 }
 
 static int fill_segment(struct incoming *in, struct segment *seg,
@@ -387,8 +377,8 @@ static int fill_segment(struct incoming *in, struct segment *seg,
 	for (i = 0; i < n; i++) {
 		for (j = 0; j < le32_to_cpu(ext[i].count); j++) {
 			page = place_page(in, seg, le32_to_cpu(ext[i].first) + j);
-			if (IS_ERR(page))
-				return PTR_ERR(page);
+			if (!page)
+				return -ENOMEM;
 			in->pages[(*at)++] = page;
 		}
 		cond_resched();

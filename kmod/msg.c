@@ -194,11 +194,13 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 	bool done = false;
 	u32 type;
 
-	if (wire_check(data, len))
+	if (len < sizeof(*hdr))
 		return false;
 	type = le16_to_cpu(hdr->type);
 	if (type != WIRE_OP && type != WIRE_REPLY && !for_source(hdr))
 		return false;
+	if (wire_check(data, len))
+		return false;	/* xport_recv() says so */
 	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc), for_source(hdr));
 	if (!lproc)
 		return false;

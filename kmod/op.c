@@ -724,27 +724,31 @@ bool op_recv_now(struct lproc *lproc, struct peer *peer, const struct wire_op *m
 	return done;
 }
 
+/* Who waits for the reply is here, and takes it. */
+static bool reply_here(struct lproc *lproc, struct op *op)
+{
+	struct proclet *p;
+
+	lockdep_assert_held(&lproc->lock);
+	if (!op->token.proclet)
+		return op->token.node == lproc->node->id && native_reply(lproc, op);
+	p = proclet_here(lproc, op->token.proclet);
+	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
+	       thread_reply(p, op);
+}
+
 /* In a softirq: a reply for who waits here. */
 bool op_recv_reply_now(struct lproc *lproc, struct peer *peer, const struct wire_reply *m)
 {
-	bool taken = false;
-	struct proclet *p;
 	struct op *op;
+	bool taken;
 
 	op = op_alloc_now(lproc, peer, &m->payload);
 	if (!op)
 		return false;
 	op_read_reply(op, m);
 	spin_lock_bh(&lproc->lock);
-	if (lproc->dying) {
-		;
-	} else if (!op->token.proclet) {
-		taken = op->token.node == lproc->node->id && native_reply(lproc, op);
-	} else {
-		p = proclet_here(lproc, op->token.proclet);
-		taken = p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
-			thread_reply(p, op);
-	}
+	taken = !lproc->dying && reply_here(lproc, op);
 	spin_unlock_bh(&lproc->lock);
 	if (!taken)
 		op_free(op);

@@ -399,26 +399,31 @@ void location_lost(struct lproc *lproc, u32 node)
 	spin_unlock_bh(&lproc->lock);
 }
 
+static void moved_send(struct lproc *lproc, u32 to, u64 id, u64 epoch, u32 node)
+{
+	struct wire_moved *m;
+	struct xport_msg *msg;
+
+	m = msg_new(&msg, WIRE_MOVED, lproc->key, sizeof(*m));
+	m->proclet = cpu_to_le64(id);
+	m->epoch = cpu_to_le64(epoch);
+	m->node = cpu_to_le32(node);
+	msg_send(lproc->node, to, msg);
+}
+
 /* Tell the home of @id, and node @also if not 0, that it is on @node. */
 void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also)
 {
 	u32 to[2] = { PROCLET_ID_HOME(id), also };
-	struct wire_moved *m;
-	struct xport_msg *msg;
 	int i;
 
 	for (i = 0; i < 2; i++) {
 		if (!to[i] || (i && to[i] == to[0]))
 			continue;
-		if (to[i] == lproc->node->id) {
+		if (to[i] == lproc->node->id)
 			location_set(lproc, id, epoch, node, to[i]);
-			continue;
-		}
-		m = msg_new(&msg, WIRE_MOVED, lproc->key, sizeof(*m));
-		m->proclet = cpu_to_le64(id);
-		m->epoch = cpu_to_le64(epoch);
-		m->node = cpu_to_le32(node);
-		msg_send(lproc->node, to[i], msg);
+		else
+			moved_send(lproc, to[i], id, epoch, node);
 	}
 }
 
@@ -427,8 +432,6 @@ void location_hint(struct lproc *lproc, u64 id, u32 to)
 {
 	struct location *loc;
 	u64 epoch = 0;
-	struct wire_moved *m;
-	struct xport_msg *msg;
 	u32 node = 0;
 
 	spin_lock_bh(&lproc->lock);
@@ -438,13 +441,6 @@ void location_hint(struct lproc *lproc, u64 id, u32 to)
 		epoch = loc->epoch;
 	}
 	spin_unlock_bh(&lproc->lock);
-	if (!node || node == to)
-		return;
-	m = msg_new(&msg, WIRE_MOVED, lproc->key, sizeof(*m));
-	if (!m)
-		return;
-	m->proclet = cpu_to_le64(id);
-	m->epoch = cpu_to_le64(epoch);
-	m->node = cpu_to_le32(node);
-	msg_send(lproc->node, to, msg);
+	if (node && node != to)
+		moved_send(lproc, to, id, epoch, node);
 }

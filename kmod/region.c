@@ -283,17 +283,15 @@ void segment_remove(struct segment *seg)
 	segment_put(seg);
 }
 
-/* The page at @index, a zeroed one if there was none. */
-struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp)
+/*
+ * Put @page, whose reference it takes over, at @index, if there is none. Returns the one
+ * that is there then; NULL: no memory.
+ */
+struct page *segment_add_page(struct segment *seg, unsigned long index, struct page *page,
+			      gfp_t gfp)
 {
-	struct page *page = xa_load(&seg->pages, index), *old;
+	struct page *old = xa_cmpxchg(&seg->pages, index, NULL, page, gfp);
 
-	if (page)
-		return page;
-	page = alloc_page(gfp | __GFP_ZERO);
-	if (!page)
-		return NULL;
-	old = xa_cmpxchg(&seg->pages, index, NULL, page, gfp);
 	if (old) {
 		put_page(page);
 		return xa_is_err(old) ? NULL : old;
@@ -301,6 +299,17 @@ struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp)
 	atomic_long_inc(&seg->npages);
 	atomic64_add(PAGE_SIZE, (atomic64_t *)&seg->lproc->stats.memory);
 	return page;
+}
+
+/* The page at @index, a zeroed one if there was none. */
+struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp)
+{
+	struct page *page = xa_load(&seg->pages, index);
+
+	if (page)
+		return page;
+	page = alloc_page(gfp | __GFP_ZERO);
+	return page ? segment_add_page(seg, index, page, gfp) : NULL;
 }
 
 /* May the program touch this offset? */

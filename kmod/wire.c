@@ -329,8 +329,7 @@ static const char *check_body(u32 type, const void *data, u32 len)
 	}
 }
 
-/* Bytes that a message has at least; @exact: and at most. */
-static u32 type_len(u32 type, bool *exact)
+u32 wire_type_len(u32 type, bool *exact)
 {
 	*exact = true;
 	switch (type) {
@@ -395,7 +394,7 @@ const char *wire_check(const void *data, u32 len)
 	if (hdr->reserved)
 		return "reserved field in header";
 	type = le16_to_cpu(hdr->type);
-	want = type_len(type, &exact);
+	want = wire_type_len(type, &exact);
 	if (!want)
 		return "type";
 	if (len < want || (exact && len != want))

@@ -470,6 +470,9 @@ static_assert(sizeof(struct wire_thread) == 88);
 
 #define WIRE_INLINE_MAX		(WIRE_MSG_MAX - sizeof(struct wire_op))
 
+/* wire_type_len() - bytes of a message at least; @exact: and at most. 0: no such type */
+__u32 wire_type_len(__u32 type, bool *exact);
+
 /* wire_check() - 0 if the message is well formed, else what is wrong */
 const char *wire_check(const void *data, __u32 len);
 

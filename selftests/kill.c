@@ -615,61 +615,43 @@ static pid_t start_member(const char *program, const struct scenario *s, __u64 r
 	_exit(127);
 }
 
-static int supervisor(const char *program, bool is_root, int argc, char **argv)
+static const char *scenario_name(size_t i)
 {
-	const char *env = getenv("PROCLET_RUN");
-	__u64 run = env ? strtoull(env, NULL, 16) : 0;
-	unsigned int planned = 0;
+	return scenarios[i].name;
+}
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++) {
-		struct tap_test t = { .name = scenarios[i].name };
+static int run_scenario(const char *program, size_t i, __u64 run, bool is_root)
+{
+	const struct scenario *s = &scenarios[i];
+	pid_t pid = start_member(program, s, run);
+	int status = supervise(pid, is_root ? LIMIT : 2 * LIMIT);
 
-		planned += tap_selected(&t, argc, argv);
+	if (status == -2) {
+		printf("Bail out! %s: the member cannot be killed\n", s->name);
+		return KSFT_FAIL;
 	}
-	if (is_root) {
-		ksft_print_header();
-		ksft_set_plan(planned);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++) {
-		const struct scenario *s = &scenarios[i];
-		struct tap_test t = { .name = s->name };
-		pid_t pid;
-		int status;
-
-		if (!tap_selected(&t, argc, argv))
-			continue;
-		pid = start_member(program, s, run + 1 + i);
-		status = supervise(pid, is_root ? LIMIT : 2 * LIMIT);
-		if (status == -2) {
-			printf("Bail out! %s: the member cannot be killed\n", s->name);
-			return KSFT_FAIL;
-		}
-		if (!is_root) {
-			if (status == -1)
-				fprintf(stderr, "%s: the member did not end\n", s->name);
-			continue;
-		}
+	if (!is_root) {
 		if (status == -1)
-			diag("%s: expected to end in %d s, did not", s->name, LIMIT);
-		if (status > 0 && WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
-			ksft_test_result_skip("%s\n", s->name);
-		else if (s->root_dies)
-			ksft_test_result(status == SIGKILL, "%s\n", s->name);
-		else
-			ksft_test_result(!status, "%s\n", s->name);
-	}
-	if (!is_root)
+			fprintf(stderr, "%s: the member did not end\n", s->name);
 		return 0;
-	ksft_print_cnts();
-	return ksft_get_fail_cnt() ? KSFT_FAIL : KSFT_PASS;
+	}
+	if (status == -1)
+		diag("%s: expected to end in %d s, did not", s->name, LIMIT);
+	if (status > 0 && WIFEXITED(status) && WEXITSTATUS(status) == KSFT_SKIP)
+		ksft_test_result_skip("%s\n", s->name);
+	else if (s->root_dies)
+		ksft_test_result(status == SIGKILL, "%s\n", s->name);
+	else
+		ksft_test_result(!status, "%s\n", s->name);
+	return 0;
 }
 
 int main(int argc, char **argv)
 {
+	static const struct supervised all = {
+		scenario_name, run_scenario, ARRAY_SIZE(scenarios)
+	};
 	unsigned int node = env_number("PROCLET_NODE", 1);
-	char program[4096];
-	ssize_t n;
 
 	if (argc > 2 && !strcmp(argv[1], "member")) {
 		for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++)
@@ -678,9 +660,5 @@ int main(int argc, char **argv)
 		lproc_set_flags(LPROC_SURVIVE);
 		return chosen ? lproc_main("kill", root, argc, argv) & 0xff : KSFT_FAIL;
 	}
-	n = readlink("/proc/self/exe", program, sizeof(program) - 1);
-	if (n < 0)
-		return KSFT_FAIL;
-	program[n] = 0;
-	return supervisor(program, node == env_number("PROCLET_ROOT", node), argc, argv);
+	return supervise_all(&all, node == env_number("PROCLET_ROOT", node), argc, argv);
 }

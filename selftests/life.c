@@ -875,37 +875,20 @@ static bool run_as_other(const char *program, const struct scenario *s, __u64 ru
 	return ok;
 }
 
-static int supervisor(const char *program, bool is_root, int argc, char **argv)
+static const char *scenario_name(size_t i)
 {
-	const char *env = getenv("PROCLET_RUN");
-	__u64 run = env ? strtoull(env, NULL, 16) : 0;
-	unsigned int planned = 0;
+	return scenarios[i].name;
+}
 
-	setvbuf(stdout, NULL, _IOLBF, 0);
-	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++) {
-		struct tap_test t = { .name = scenarios[i].name };
+static int run_scenario(const char *program, size_t i, __u64 run, bool is_root)
+{
+	const struct scenario *s = &scenarios[i];
 
-		planned += tap_selected(&t, argc, argv);
-	}
-	if (is_root) {
-		ksft_print_header();
-		ksft_set_plan(planned);
-	}
-	for (size_t i = 0; i < ARRAY_SIZE(scenarios); i++) {
-		const struct scenario *s = &scenarios[i];
-		struct tap_test t = { .name = s->name };
-
-		if (!tap_selected(&t, argc, argv))
-			continue;
-		if (is_root)
-			ksft_test_result(run_as_root(program, s, run + 1 + i), "%s\n", s->name);
-		else
-			run_as_other(program, s, run + 1 + i);
-	}
-	if (!is_root)
-		return 0;
-	ksft_print_cnts();
-	return ksft_get_fail_cnt() ? KSFT_FAIL : KSFT_PASS;
+	if (is_root)
+		ksft_test_result(run_as_root(program, s, run), "%s\n", s->name);
+	else
+		run_as_other(program, s, run);
+	return 0;
 }
 
 static int member(const char *name, int argc, char **argv)
@@ -923,17 +906,13 @@ static int member(const char *name, int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	char program[4096];
-	ssize_t n;
+	static const struct supervised all = {
+		scenario_name, run_scenario, ARRAY_SIZE(scenarios)
+	};
 
 	if (argc > 1 && !strcmp(argv[1], "executed"))
 		return 42;
 	if (argc > 2 && !strcmp(argv[1], "member"))
 		return member(argv[2], argc, argv);
-	n = readlink("/proc/self/exe", program, sizeof(program) - 1);
-	if (n < 0)
-		return KSFT_FAIL;
-	program[n] = 0;
-	return supervisor(program, raw_node() == env_number("PROCLET_ROOT", raw_node()), argc,
-			  argv);
+	return supervise_all(&all, raw_node() == env_number("PROCLET_ROOT", raw_node()), argc, argv);
 }

@@ -162,13 +162,37 @@ static int tug_of_war(void)
 	return KSFT_PASS;
 }
 
+/* The callers are done: each number was given out once. */
+static int counted_once(const struct call_args *a, const proclet_t *from, struct caller *const *c,
+			const __u64 *sums, int count)
+{
+	__u64 total = 0, calls = 0, n;
+
+	for (int i = 0; i < count; i++)
+		TRY(alive(from[i]));
+	for (int i = 0; i < count; i++)
+		TRY(end_phase(from[i], 1));
+	for (int i = 0; i < count; i++) {
+		struct mover m;
+
+		CHECK_EQ(caller_wait(c[i]), sizeof(__u64));
+		TRY(look(from[i], &m));
+		calls += m.count;
+		total += sums[i];
+	}
+	CHECK_EQ(proclet_call(a->p, increment, NULL, 0, &n, sizeof(n)), sizeof(n));
+	CHECK_EQ(n, calls + 1);
+	CHECK_EQ(total, calls * (calls + 1) / 2);
+	diag("%llu calls", calls);
+	return KSFT_PASS;
+}
+
 static int under_calls(void)
 {
 	unsigned int moves = MANY / 5, busy = 0, at = 0;
 	static struct call_args a;
 	static __u64 sums[32];
 	struct caller *c[32];
-	__u64 total = 0, calls = 0, n;
 	proclet_t from[32];
 
 	TRY(tap_nodes(2));
@@ -190,23 +214,8 @@ static int under_calls(void)
 		CHECK_EQ(ret, 0);
 		at = to;
 	}
-	for (int i = 0; i < node_count; i++)
-		TRY(alive(from[i]));
-	for (int i = 0; i < node_count; i++)
-		TRY(end_phase(from[i], 1));
-	for (int i = 0; i < node_count; i++) {
-		struct mover m;
-
-		CHECK_EQ(caller_wait(c[i]), sizeof(__u64));
-		TRY(look(from[i], &m));
-		calls += m.count;
-		total += sums[i];
-	}
-	/* Each number was given out once. */
-	CHECK_EQ(proclet_call(a.p, increment, NULL, 0, &n, sizeof(n)), sizeof(n));
-	CHECK_EQ(n, calls + 1);
-	CHECK_EQ(total, calls * (calls + 1) / 2);
-	diag("%llu calls during %u moves, %u busy", calls, moves, busy);
+	TRY(counted_once(&a, from, c, sums, node_count));
+	diag("during %u moves, %u busy", moves, busy);
 	CHECK_GE(moves / 2, busy);
 	return KSFT_PASS;
 }
@@ -218,7 +227,7 @@ static int under_calls_of_movers(void)
 	static struct call_args a;
 	static __u64 sums[4];
 	struct caller *c[4];
-	__u64 state = 5, total = 0, calls = 0, n;
+	__u64 state = 5;
 	proclet_t all[5];
 
 	TRY(tap_nodes(2));
@@ -238,22 +247,8 @@ static int under_calls_of_movers(void)
 			CHECK_EQ(ret, -EBUSY);
 		busy += !!ret;
 	}
-	for (int i = 0; i < 4; i++)
-		TRY(alive(all[i]));
-	for (int i = 0; i < 4; i++)
-		TRY(end_phase(all[i], 1));
-	for (int i = 0; i < 4; i++) {
-		struct mover m;
-
-		CHECK_EQ(caller_wait(c[i]), sizeof(__u64));
-		TRY(look(all[i], &m));
-		calls += m.count;
-		total += sums[i];
-	}
-	CHECK_EQ(proclet_call(a.p, increment, NULL, 0, &n, sizeof(n)), sizeof(n));
-	CHECK_EQ(n, calls + 1);
-	CHECK_EQ(total, calls * (calls + 1) / 2);
-	diag("%llu calls during %u moves, %u busy", calls, moves, busy);
+	TRY(counted_once(&a, all, c, sums, 4));
+	diag("during %u moves, %u busy", moves, busy);
 	CHECK_GE(moves / 2, busy);
 	return KSFT_PASS;
 }

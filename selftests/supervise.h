@@ -10,6 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tap.h"
+
 #define SUPERVISE_BOUND 30	/* seconds in which who was killed is gone */
 
 static inline bool ends(pid_t pid, int seconds)
@@ -35,6 +37,57 @@ static inline int supervise(pid_t pid, int seconds)
 	}
 	waitpid(pid, &status, 0);
 	return ret ?: status;
+}
+
+/**
+ * struct supervised - scenarios, each with members of its own
+ * @name: of scenario @i
+ * @run: it, on this node: @is_root: reports the result. 0, or how to exit at once
+ * @count: of scenarios
+ */
+struct supervised {
+	const char *(*name)(size_t i);
+	int (*run)(const char *program, size_t i, __u64 run, bool is_root);
+	size_t count;
+};
+
+/* The selected ones, on all nodes in the same order and with the same numbers. */
+static inline int supervise_all(const struct supervised *s, bool is_root, int argc, char **argv)
+{
+	const char *env = getenv("PROCLET_RUN");
+	__u64 run = env ? strtoull(env, NULL, 16) : 0;
+	unsigned int planned = 0;
+	char program[4096];
+	ssize_t n;
+	int ret;
+
+	n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	if (n < 0)
+		return KSFT_FAIL;
+	program[n] = 0;
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	for (size_t i = 0; i < s->count; i++) {
+		struct tap_test t = { .name = s->name(i) };
+
+		planned += tap_selected(&t, argc, argv);
+	}
+	if (is_root) {
+		ksft_print_header();
+		ksft_set_plan(planned);
+	}
+	for (size_t i = 0; i < s->count; i++) {
+		struct tap_test t = { .name = s->name(i) };
+
+		if (!tap_selected(&t, argc, argv))
+			continue;
+		ret = s->run(program, i, run + 1 + i, is_root);
+		if (ret)
+			return ret;
+	}
+	if (!is_root)
+		return 0;
+	ksft_print_cnts();
+	return ksft_get_fail_cnt() ? KSFT_FAIL : KSFT_PASS;
 }
 
 #endif /* PROCLET_SELFTEST_SUPERVISE_H */

@@ -72,41 +72,6 @@ static void change_word(__u8 *data, __u32 size)
 	}
 }
 
-/* The length that a type always has, 0: has none. */
-static __u32 fixed_len(__u32 type)
-{
-	switch (type) {
-	case WIRE_JOIN:
-		return sizeof(struct wire_join);
-	case WIRE_JOIN_ACK:
-		return sizeof(struct wire_join_ack);
-	case WIRE_LEAVE:
-		return sizeof(struct wire_leave);
-	case WIRE_EXIT:
-		return sizeof(struct wire_exit);
-	case WIRE_PULLED:
-		return sizeof(struct wire_pulled);
-	case WIRE_CALL_AT:
-		return sizeof(struct wire_call_at);
-	case WIRE_CANCEL:
-		return sizeof(struct wire_cancel);
-	case WIRE_MOVED:
-		return sizeof(struct wire_moved);
-	case WIRE_STACK_FREE:
-		return sizeof(struct wire_stack_free);
-	case WIRE_PREPARE:
-		return sizeof(struct wire_prepare);
-	case WIRE_OP:
-	case WIRE_REPLY:
-	case WIRE_PROBE:
-	case WIRE_PROBED:
-	case WIRE_OFFER:
-		return 0;
-	default:
-		return sizeof(struct wire_mig);
-	}
-}
-
 static void repair_token(struct wire_token *t)
 {
 	t->node = htole32(1 + le32toh(t->node) % PROCLET_MAX_NODES);
@@ -168,6 +133,7 @@ static __u32 repair_message(__u8 *msg, __u32 len, __u32 max)
 	struct wire_probe *probe = (void *)msg;
 	struct wire_offer *offer = (void *)msg;
 	__u32 type, want, n;
+	bool exact;
 
 	if (max > WIRE_MSG_MAX)
 		max = WIRE_MSG_MAX;
@@ -180,8 +146,8 @@ static __u32 repair_message(__u8 *msg, __u32 len, __u32 max)
 		type = 1 + rnd(WIRE_TYPES - 1);
 	hdr->type = htole16(type);
 	hdr->reserved = 0;
-	want = fixed_len(type);
-	if (want)
+	want = wire_type_len(type, &exact);
+	if (exact)
 		len = want;
 	switch (type) {
 	case WIRE_OP:

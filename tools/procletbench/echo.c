@@ -19,7 +19,6 @@
 #include "tcp.h"
 
 #define MESSAGE		64
-#define WARM_UP		50
 
 /* What the server's node says. @cookie: what it sends first, so that it is known */
 struct place {
@@ -197,46 +196,20 @@ static int tcp_begin(const struct options *opt, int node)
 	return -ENODEV;
 }
 
-struct job {
-	const struct pace *pace;
-	struct results *results;
-};
-
-static int round_trip(void)
+static int round_trip(int fd)
 {
 	static char message[MESSAGE];
 	int err;
 
-	err = tcp_write_all(connection, message, sizeof(message));
-	return err ? err : tcp_read_all(connection, message, sizeof(message));
-}
-
-static int measure(void *arg)
-{
-	const struct job *job = arg;
-	__u64 start, before, i;
-	int err = 0;
-
-	for (i = 0; i < WARM_UP && !err; i++)
-		err = round_trip();
-	start = now_ns();
-	for (i = 0; !err && pace_more(job->pace, start, i); i++) {
-		before = now_ns();
-		err = round_trip();
-		if (!err)
-			err = results_add(job->results, "tcp_echo", MESSAGE, UNIT_NS,
-					  now_ns() - before);
-	}
-	if (err)
-		complain("tcp: %s", error_text(err));
-	return err;
+	err = tcp_write_all(fd, message, sizeof(message));
+	return err ? err : tcp_read_all(fd, message, sizeof(message));
 }
 
 static int tcp_round(const struct pace *pace, struct results *r)
 {
-	struct job job = { .pace = pace, .results = r };
+	static const struct tcp_row row = { "tcp", "tcp_echo", MESSAGE, round_trip };
 
-	return bench_native("tcp", measure, &job);
+	return tcp_measure(&row, connection, pace, r);
 }
 
 static void tcp_end(void)

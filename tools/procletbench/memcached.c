@@ -14,7 +14,6 @@
 
 #define VALUE		64
 #define VALUE_TEXT	"64"
-#define WARM_UP		50
 #define START_NS	10000000000ULL	/* to begin to listen */
 
 /* What the server's node says. */
@@ -188,37 +187,11 @@ static int memcached_begin(const struct options *opt, int node)
 	return 0;
 }
 
-struct job {
-	const struct pace *pace;
-	struct results *results;
-};
-
-static int measure(void *arg)
-{
-	const struct job *job = arg;
-	__u64 start, before, i;
-	int err = 0;
-
-	for (i = 0; i < WARM_UP && !err; i++)
-		err = get(connection);
-	start = now_ns();
-	for (i = 0; !err && pace_more(job->pace, start, i); i++) {
-		before = now_ns();
-		err = get(connection);
-		if (!err)
-			err = results_add(job->results, "memcached_get", VALUE, UNIT_NS,
-					  now_ns() - before);
-	}
-	if (err)
-		complain("memcached: %s", error_text(err));
-	return err;
-}
-
 static int memcached_round(const struct pace *pace, struct results *r)
 {
-	struct job job = { .pace = pace, .results = r };
+	static const struct tcp_row row = { "memcached", "memcached_get", VALUE, get };
 
-	return bench_native("memcached", measure, &job);
+	return tcp_measure(&row, connection, pace, r);
 }
 
 static void memcached_end(void)

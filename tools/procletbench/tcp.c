@@ -9,7 +9,10 @@
 #include <unistd.h>
 
 #include "bench.h"
+#include "callee.h"
 #include "tcp.h"
+
+#define WARM_UP		50	/* round trips */
 
 int tcp_addresses(struct tcp_addresses *list)
 {
@@ -124,4 +127,41 @@ int tcp_find(const struct tcp_addresses *list, __u16 port, int (*knows)(int fd, 
 		close(fd);
 	}
 	return err;
+}
+
+struct job {
+	const struct tcp_row *row;
+	int fd;
+	const struct pace *pace;
+	struct results *results;
+};
+
+static int measure(void *arg)
+{
+	const struct job *job = arg;
+	const struct tcp_row *row = job->row;
+	__u64 start, before, i;
+	int err = 0;
+
+	for (i = 0; i < WARM_UP && !err; i++)
+		err = row->once(job->fd);
+	start = now_ns();
+	for (i = 0; !err && pace_more(job->pace, start, i); i++) {
+		before = now_ns();
+		err = row->once(job->fd);
+		if (!err)
+			err = results_add(job->results, row->metric, row->bytes, UNIT_NS,
+					  now_ns() - before);
+	}
+	if (err)
+		complain("%s: %s", row->who, error_text(err));
+	return err;
+}
+
+int tcp_measure(const struct tcp_row *row, int fd, const struct pace *pace,
+		struct results *results)
+{
+	struct job job = { row, fd, pace, results };
+
+	return bench_native(row->who, measure, &job);
 }

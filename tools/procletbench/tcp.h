@@ -31,4 +31,23 @@ int tcp_read_all(int fd, void *to, size_t len);
 int tcp_find(const struct tcp_addresses *list, __u16 port, int (*knows)(int fd, void *arg),
 	     void *arg);
 
+/**
+ * struct tcp_row - a row of round trips over a connection
+ * @who: complains
+ * @metric: of the row,
+ * @bytes: and its parameter
+ * @once: one round trip
+ */
+struct tcp_row {
+	const char *who;
+	const char *metric;
+	unsigned long bytes;
+	int (*once)(int fd);
+};
+
+struct pace;
+struct results;
+int tcp_measure(const struct tcp_row *row, int fd, const struct pace *pace,
+		struct results *results);
+
 #endif /* _PROCLETBENCH_TCP_H */
