@@ -495,12 +495,15 @@ int lproc_members(struct lproc *lproc, struct proclet_members *m)
 				       MAX_SCHEDULE_TIMEOUT, left = 1;
 	u32 members, i;
 
-	if (m->reserved || m->wait_for > PROCLET_MAX_NODES)
+	bool lost = m->flags & PROCLET_MEMBERS_LOST;
+
+	if (m->flags & ~PROCLET_MEMBERS_LOST || m->wait_for > PROCLET_MAX_NODES)
 		return -EINVAL;
 	if (m->wait_for)
 		left = wait_event_killable_timeout(lproc->members_wq,
 				hweight32(READ_ONCE(lproc->members)) + 1 >= m->wait_for ||
-				READ_ONCE(lproc->ended), timeout);
+				READ_ONCE(lproc->ended) ||
+				(lost && READ_ONCE(lproc->lost)), timeout);
 	if (left < 0)
 		return -EINTR;
 	members = READ_ONCE(lproc->members) | node_bit(lproc->node->id);
@@ -512,6 +515,8 @@ int lproc_members(struct lproc *lproc, struct proclet_members *m)
 			m->ids[m->count++] = i;
 	if (m->wait_for && READ_ONCE(lproc->ended))
 		return -ESHUTDOWN;
+	if (m->wait_for > m->count && left)
+		return -ECONNRESET;
 	return left ? 0 : -ETIMEDOUT;
 }
 

@@ -82,7 +82,7 @@ fail:
 }
 
 int dev_members(struct proclet_members *m, unsigned int wait_for,
-		unsigned int timeout_ms)
+		unsigned int timeout_ms, __u32 flags)
 {
 	int err;
 
@@ -91,6 +91,7 @@ int dev_members(struct proclet_members *m, unsigned int wait_for,
 		m->size = sizeof(*m);
 		m->wait_for = wait_for;
 		m->timeout_ms = timeout_ms;
+		m->flags = flags;
 		err = dev_ioctl(PROCLET_IOC_MEMBERS, m);
 	} while (err == -EINTR);
 	if (m->count > PROCLET_MAX_NODES)

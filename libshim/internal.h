@@ -203,7 +203,7 @@ int dev_join(struct proclet_join *join);
 int dev_map(void);
 int dev_ioctl(unsigned long cmd, void *arg);	/* -errno */
 int dev_members(struct proclet_members *m, unsigned int wait_for,
-		unsigned int timeout_ms);
+		unsigned int timeout_ms, __u32 flags);
 
 /* Registers in the order of the frame information. */
 enum {

@@ -219,15 +219,16 @@ static int start_workers(unsigned int n)
 }
 
 /* Members that are not there yet cannot be named, those that are can. */
-static int wait_members(unsigned int wait_for)
+static int wait_members(unsigned int wait_for, bool is_root)
 {
 	struct proclet_members m;
 	unsigned int i, len = 0;
 	char nodes[PROCLET_MAX_NODES * 3 + 1];
 	int err;
 
-	err = dev_members(&m, wait_for, MEMBERS_TIMEOUT_MS);
-	if (!err || err == -ESHUTDOWN)
+	/* One that has gone may come again, unless it was the root. */
+	err = dev_members(&m, wait_for, MEMBERS_TIMEOUT_MS, is_root ? 0 : PROCLET_MEMBERS_LOST);
+	if (!err || err == -ESHUTDOWN || err == -ECONNRESET)
 		return 0;	/* over already: PROCLET_IOC_MANAGE says how */
 	if (err != -ETIMEDOUT) {
 		shim_error("cannot wait for members: %s", strerror(-err));
@@ -297,19 +298,21 @@ static int start(struct proclet_join *join, unsigned int members, __u32 root_nod
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
 	struct proclet_members m;
+	bool is_root;
 	pthread_t thread;
 	int err;
 
 	err = dev_map();
 	if (err)
 		return err;
-	err = dev_members(&m, 0, 0);
+	err = dev_members(&m, 0, 0, 0);
 	if (err) {
 		shim_error("cannot list the members: %s", strerror(-err));
 		return err;
 	}
 	shim.node = m.node;
 	shim.root_node = root_node ?: m.node;
+	is_root = shim.root_node == shim.node;
 	shim.canary = make_canary(join);
 	err = park_init();
 	if (!err)
@@ -317,8 +320,8 @@ static int start(struct proclet_join *join, unsigned int members, __u32 root_nod
 	if (!err)
 		err = start_workers(cpus < 2 ? 2 : cpus > 64 ? 64 : cpus);
 	if (!err)
-		err = wait_members(members);
-	if (err || (root_node && root_node != shim.node))
+		err = wait_members(members, is_root);
+	if (err || !is_root)
 		return err;
 	err = -pthread_create(&thread, NULL, launcher, NULL);
 	if (err)

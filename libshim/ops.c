@@ -28,7 +28,7 @@ static int create_anywhere(proclet_t *p, const struct proclet_create_args *args)
 	unsigned int first, i;
 	int err;
 
-	err = dev_members(&m, 0, 0);
+	err = dev_members(&m, 0, 0, 0);
 	if (err)
 		return err;
 	first = __atomic_fetch_add(&turn, 1, __ATOMIC_RELAXED);
@@ -150,7 +150,7 @@ PUBLIC int lproc_nodes(int *ids, int cap)
 	struct proclet_members m;
 	int err, i;
 
-	err = dev_members(&m, 0, 0);
+	err = dev_members(&m, 0, 0, 0);
 	if (err)
 		return err;
 	for (i = 0; i < cap && i < (int)m.count; i++)

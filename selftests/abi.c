@@ -355,7 +355,7 @@ TEST_F(member, members)
 
 	memset(&m, 0, sizeof(m));
 	m.size = sizeof(m);
-	m.reserved = 1;
+	m.flags = PROCLET_MEMBERS_LOST << 1;
 	EXPECT_EQ(-EINVAL, raw_ioctl(self->fd, PROCLET_IOC_MEMBERS, &m));
 
 	EXPECT_EQ(0, raw_members(self->fd, 0, 0, &m));

@@ -618,6 +618,16 @@ static void handle_faults(void)
 	signal(SIGSEGV, on_fault);
 }
 
+/* The others wait for a member that does not come. */
+static void await_one_more(void)
+{
+	char text[16];
+
+	snprintf(text, sizeof(text), "%u", env_number("PROCLET_MEMBERS", 1) + 1);
+	if (raw_node() != env_number("PROCLET_ROOT", raw_node()))
+		setenv("PROCLET_MEMBERS", text, 1);
+}
+
 #define VICTIM_SAYS "killed by SIGSEGV in method die_of_fault of proclet @, at fault+0x"
 
 static const struct scenario scenarios[] = {
@@ -657,6 +667,11 @@ static const struct scenario scenarios[] = {
 	  .root = { SIGSEGV, "node 1: killed by SIGSEGV in the root function of proclet " },
 	  .victim = { EXITED(LOST), "the root member on node 1 has gone (killed by SIGSEGV in the root" },
 	  .other = { EXITED(LOST), "the root member on node 1 has gone (killed by SIGSEGV in the root" } },
+	{ "root_crash_ends_who_waits", root_crash, LPROC_SURVIVE, NULL,
+	  .root = { SIGSEGV, "" },
+	  .victim = { EXITED(LOST), "the root member on node 1 has gone (killed by SIGSEGV in the root" },
+	  .other = { EXITED(LOST), "the root member on node 1 has gone (killed by SIGSEGV in the root" },
+	  .prepare = await_one_more },
 	{ "exit_ends_all", exits, 0, NULL,
 	  .root = { EXITED(7), "" }, .victim = { EXITED(7), "" }, .other = { EXITED(7), "" } },
 	{ "native_exit_ends_all", native_exits, LPROC_SURVIVE, NULL,

@@ -254,10 +254,11 @@ struct proclet_join {
  * @timeout_ms: longest wait; 0: for ever
  * @count: out: members, this one included
  * @node: out: this member's node
- * @reserved: 0
+ * @flags: PROCLET_MEMBERS_*
  * @ids: out: their nodes' ids, ascending
  *
- * Errors: -ETIMEDOUT, with @count filled in.
+ * Errors: -ETIMEDOUT, with @count filled in. -ESHUTDOWN the logical process has ended.
+ * -ECONNRESET with PROCLET_MEMBERS_LOST.
  */
 struct proclet_members {
 	__u32 size;
@@ -265,9 +266,11 @@ struct proclet_members {
 	__u32 timeout_ms;
 	__u32 count;
 	__u32 node;
-	__u32 reserved;
+	__u32 flags;
 	__u32 ids[PROCLET_MAX_NODES];
 };
+/* Nor wait any longer when one has gone: PROCLET_IOC_MANAGE says which. */
+#define PROCLET_MEMBERS_LOST	1
 
 /**
  * struct proclet_manage - PROCLET_IOC_MANAGE: the main thread's wait
