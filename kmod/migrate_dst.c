@@ -251,6 +251,8 @@ static bool may_come(struct lproc *lproc, struct incoming *in)
 		return true;
 	spin_lock_bh(&lproc->lock);
 	location_get(lproc, in->id, &known);
+	/* We may not be done with sending it away. */
+	known |= !!proclet_here(lproc, in->id);
 	spin_unlock_bh(&lproc->lock);
 	return known;
 }
