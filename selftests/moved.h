@@ -124,7 +124,13 @@ static inline int is_on(proclet_t p, int node)
 
 static inline int move(proclet_t p, int node)
 {
-	CHECK_EQ(proclet_migrate(p, node, 0), 0);
+	int err, tries = 0;
+
+	/* A slow machine may need longer to park a thread than a migration waits for it. */
+	do {
+		err = proclet_migrate(p, node, 0);
+	} while (err == -EBUSY && ++tries < 3);
+	CHECK_EQ(err, 0);
 	return is_on(p, node);
 }
 
