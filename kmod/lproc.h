@@ -594,6 +594,7 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b);
 u32 location_get(struct lproc *lproc, u64 id, bool *known);	/* lproc.lock */
 void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from);
 void location_erase(struct lproc *lproc, u64 id);
+struct location *location_take(struct lproc *lproc, u64 id);	/* lproc.lock */
 void location_lost(struct lproc *lproc, u32 node);
 void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also);
 

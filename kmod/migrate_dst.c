@@ -678,6 +678,7 @@ static void in_commit(struct incoming *in)
 	struct proclet_token *callers;
 	struct proclet_tcb *tcb;
 	struct thread *t, *tmp;
+	struct location *loc;
 	bool lost = false;
 	LIST_HEAD(inbox);
 	u32 n = 0, i;
@@ -696,6 +697,8 @@ static void in_commit(struct incoming *in)
 	p->in = NULL;
 	p->refs = in->refs;
 	proclet_set_state(p, PROCLET_PRESENT);
+	/* Now: when the lock is free, it can move on, and be known elsewhere. */
+	loc = location_take(lproc, in->id);
 	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
 		tcb = thread_tcb(t);
 		if (tcb)
@@ -718,7 +721,7 @@ static void in_commit(struct incoming *in)
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
 			      MIGRATE_INSTALL, ns, 0);
 
-	location_erase(lproc, in->id);
+	kfree(loc);
 	proclet_announce(lproc, in->id, in->epoch, lproc->node->id, 0);
 	for (i = 0; i < n; i++)
 		if (token_ok(&callers[i]))

@@ -295,17 +295,24 @@ u32 location_get(struct lproc *lproc, u64 id, bool *known)
 	return *known ? loc->node : PROCLET_ID_HOME(id);
 }
 
-/* It is here now, or no more: what we knew of it elsewhere is of no use. */
+/* What we knew of it elsewhere, which is of no use any more: to be freed. */
+struct location *location_take(struct lproc *lproc, u64 id)
+{
+	struct location *loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
+
+	lockdep_assert_held(&lproc->lock);
+	if (!loc || loc->id != id)
+		return NULL;
+	return xa_erase(&lproc->locations, PROCLET_ID_GRANULE(id));
+}
+
+/* It is no more. */
 void location_erase(struct lproc *lproc, u64 id)
 {
 	struct location *loc;
 
 	spin_lock_bh(&lproc->lock);
-	loc = xa_load(&lproc->locations, PROCLET_ID_GRANULE(id));
-	if (loc && loc->id == id)
-		xa_erase(&lproc->locations, PROCLET_ID_GRANULE(id));
-	else
-		loc = NULL;
+	loc = location_take(lproc, id);
 	spin_unlock_bh(&lproc->lock);
 	kfree(loc);
 }
