@@ -665,7 +665,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to, u32 mode)
 	else if (!(lproc->members & node_bit(to)))
 		err = -EHOSTUNREACH;
 	else if (p->state != PROCLET_PRESENT)
-		err = -ESTALE;
+		err = -EAGAIN;	/* has just left, or ends */
 	if (!err) {
 		p->mig = m;
 		atomic_inc(&lproc->moves);
@@ -702,6 +702,9 @@ void migrate_request(struct op *op, struct proclet *p)
 		err = migrate_begin(op, p, args.node, args.flags);
 	if (!err)
 		return;
-	op_reply(op, err, NULL, 0);
+	if (err == -EAGAIN)
+		op_route(op);
+	else
+		op_reply(op, err, NULL, 0);
 	proclet_put(p);
 }
