@@ -248,7 +248,10 @@ int proclet_locate(proclet_t p);
  *         PROCLET_MOVE_STOP: stopped until all its memory is there;
  *         PROCLET_MOVE_PRECOPY: its memory is copied while it runs, and what it
  *         writes meanwhile again. It is stopped for what is left then, which is
- *         everything if it writes faster than the network takes it
+ *         everything if it writes faster than the network takes it;
+ *         PROCLET_MOVE_POSTCOPY: stopped only until its threads are there; its heap
+ *         follows, what is touched first. If the node that it came from is lost before
+ *         all has come, the proclet is, too: its callers get -ECONNRESET
  *
  * By itself it stops a proclet of up to 1 MiB, and copies a larger one before (parameters
  * stop_pages and move_mode of the module).

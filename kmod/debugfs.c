@@ -20,6 +20,7 @@ static const char *const hist_names[HISTS] = {
 	[HIST_COMMIT] = "commit",
 	[HIST_RESUME] = "resume",
 	[HIST_BLACKOUT] = "blackout",
+	[HIST_TAIL] = "tail",
 	[HIST_CALL] = "call",
 };
 

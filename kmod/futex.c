@@ -141,6 +141,13 @@ int own_op_prepare(struct own_op *own, struct op *op)
 		own->seg = segment_get(op->lproc, own->addr);
 		if (!own->seg)
 			return -EINVAL;
+		err = tail_need(own->seg, own->addr - own->seg->start,
+				own->addr - own->seg->start + sizeof(u32));
+		if (err) {
+			segment_put(own->seg);
+			own->seg = NULL;
+			return err;
+		}
 		/* Its pages stay until we have looked. */
 		down_read(&own->seg->sem);
 		payload_free(&op->payload);

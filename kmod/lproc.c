@@ -273,6 +273,7 @@ static void lost_peer(struct lproc *lproc, void *arg)
 
 	pulls_lost(lproc, peer->id);
 	migrate_peer_down(lproc, peer);
+	tails_check(lproc);
 	lproc_lost_member(lproc, peer->id, false, "its node is not connected any more");
 }
 
@@ -381,6 +382,8 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	INIT_LIST_HEAD(&lproc->drains);
 	INIT_WORK(&lproc->drain_work, worker_drain_fn);
 	INIT_LIST_HEAD(&lproc->incoming);
+	INIT_LIST_HEAD(&lproc->donors);
+	INIT_LIST_HEAD(&lproc->tails);
 	futex_init(lproc);
 	INIT_DELAYED_WORK(&lproc->waiters_work, waiters_tick);
 	INIT_LIST_HEAD(&lproc->ready);
@@ -689,6 +692,7 @@ static void lproc_leave(struct lproc *lproc, const char *reason, bool exited, s3
 	tell_peers(lproc, send_leave);
 	migrate_src_lost(lproc, 0);
 	migrate_dst_lost(lproc, 0);
+	tails_check(lproc);
 }
 
 int lproc_dying(struct lproc *lproc, struct proclet_dying *d)
@@ -747,6 +751,7 @@ void lproc_release(struct lproc *lproc)
 	/* A message may have begun one just before. */
 	migrate_src_lost(lproc, 0);
 	migrate_dst_lost(lproc, 0);
+	tails_check(lproc);
 	wait_event(lproc->moves_wq, !atomic_read(&lproc->moves));
 	pulls_lost(lproc, 0);
 	flush_workqueue(node->wq);

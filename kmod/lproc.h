@@ -31,6 +31,7 @@ struct incoming;
 struct migration;
 struct names;
 struct seq_file;
+struct tail;
 struct vm_area_struct;
 
 /**
@@ -48,6 +49,7 @@ struct vm_area_struct;
  * @npages: of them
  * @ref: region, whoever found it with segment_get()
  * @thread: the thread on it, if it is a stack
+ * @tail: a heap's pages that are still elsewhere; NULL: none
  */
 struct segment {
 	struct lproc *lproc;
@@ -62,6 +64,7 @@ struct segment {
 	atomic_long_t npages;
 	refcount_t ref;
 	struct thread *thread;
+	struct tail *tail;
 	struct rcu_head rcu;
 };
 
@@ -389,6 +392,9 @@ struct location {
  * @next_gen: of the next proclet
  * @next_native: number of the next native operation
  * @incoming: struct incoming, proclets on their way to us
+ * @donors: struct migration, of proclets that have left but for pages that are still to
+ *          be read
+ * @tails: struct tail, of heaps that are not all here
  * @dropped: migrations to us that were READY and then given up, by number:
  *           the source's id
  * @ready: work_items, oldest first
@@ -481,6 +487,8 @@ struct lproc {
 	struct proclet_event *events;
 	u64 last_event;
 	struct list_head incoming;
+	struct list_head donors;
+	struct list_head tails;
 	struct xarray dropped;
 	struct xarray pulls;
 	struct list_head pulling;
@@ -634,6 +642,36 @@ void own_op_run(struct own_op *own, struct thread *t, struct proclet *p,
 		const struct proclet_op *uop);
 void own_op_end(struct own_op *own);
 
+/**
+ * struct tail_set - pages that are to be read later
+ * @pages: where to; NULL: not any more
+ * @index: of each in its segment, ascending
+ * @n: how many
+ * @descs: where from, in order
+ * @ndescs: how many
+ */
+struct tail_set {
+	struct page **pages;
+	u32 *index;
+	u32 n;
+	struct xport_desc *descs;
+	u32 ndescs;
+};
+
+/* tail.c: pages that come after their proclet */
+void tail_set_free(struct tail_set *set);
+struct tail *tail_alloc(struct lproc *lproc, struct peer *peer, u64 proclet, u64 mig,
+			struct tail_set *set);
+void tail_put(struct tail *t);
+void tail_attach(struct tail *t, struct segment *heap);
+void tail_begin(struct tail *t);
+bool tail_lacks(const struct tail *t, unsigned long index);
+void tail_detach(struct segment *heap);
+void tails_check(struct lproc *lproc);
+bool tail_hurry(struct segment *seg);
+int tail_need(struct segment *seg, u64 from, u64 to);	/* -EINTR, -EIO: lost */
+vm_fault_t tail_fault(struct segment *seg, unsigned long index, struct vm_fault *vmf);
+
 /* pull.c: payloads that do not fit into a message */
 struct pull;
 int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail);
@@ -698,6 +736,8 @@ void payload_read(const struct payload *pl, void *data, u32 len);
 
 /* migrate_src.c, migrate_dst.c; the source's other file is in migrate.h */
 void migrate_request(struct op *op, struct proclet *p);	/* lproc.lock dropped; takes both */
+int migrate_kill(struct proclet *p, struct peer *peer);
+void migrate_tail_ended(struct lproc *lproc, u64 id, bool whole);
 bool migrate_src_hear(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *w);
 void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,

@@ -101,6 +101,9 @@ void memory_op(struct op *op, struct proclet *p)
 
 	if (!write)
 		err = payload_alloc(&op->payload, len);
+	/* Lost: as if it had been destroyed, which it will be. */
+	if (!err && len && tail_need(heap, off, off + len))
+		err = -ECONNRESET;
 	down_read(&heap->sem);
 	gone = heap->gone;
 	if (!gone && !err && off + len > heap->limit)

@@ -56,6 +56,8 @@ struct mig_offer {
  * @dirty: those that have been written since they were read, bits; NULL: they are
  *         read after the freeze
  * @late: all others that travel; they belong to the frozen proclet
+ * @tail: the destination reads @early after COMMIT (post-copy)
+ * @donor: in lproc.donors, while it does
  * @offer: the one that the destination has not read yet
  * @move: how it went
  */
@@ -74,6 +76,8 @@ struct migration {
 	u32 *index;
 	unsigned long *dirty;
 	struct page_set late;
+	bool tail;
+	struct list_head donor;
 	struct mig_offer offer;
 	struct proclet_move move;
 };

@@ -33,11 +33,10 @@
  * @descs: descriptors of the blob
  * @offer_flags: WIRE_OFFER_* of the offer
  * @keep: bytes of the heap of which early pages are still valid
- * @early: pages of the first early offer, in the heap
- * @index: of these, ascending
- * @nearly: how many
- * @early_descs: where to read them
- * @nearly_descs: .
+ * @early: pages of the first early offer: in the heap, or (post-copy) not yet, and
+ *         then they are our own
+ * @later: post-copy: they are read when it runs here
+ * @tail: what does that
  * @copied: they have been read
  * @rd: the read
  * @status: of it
@@ -73,11 +72,9 @@ struct incoming {
 	struct xport_desc *descs;
 	u32 offer_flags;
 	u64 keep;
-	struct page **early;
-	u32 *index;
-	u32 nearly;
-	struct xport_desc *early_descs;
-	u32 nearly_descs;
+	struct tail_set early;
+	bool later;
+	struct tail *tail;
 	bool copied;
 	struct xport_read rd;
 	int status;
@@ -123,9 +120,11 @@ static void in_free(struct incoming *in)
 		put_page(page);
 	}
 	offer_done(in);
-	kvfree(in->early);
-	kvfree(in->index);
-	kvfree(in->early_descs);
+	if (!in->later)
+		in->early.n = 0;	/* the pages are the heap's */
+	tail_set_free(&in->early);
+	if (in->tail)
+		tail_put(in->tail);
 	node_charge(lproc->node, -(s64)in->charged);
 	peer_put(in->peer);
 	kfree(in);
@@ -392,21 +391,26 @@ static int fill_segment(struct incoming *in, struct segment *seg,
 static int early_keep(struct incoming *in, const struct wire_extent *ext, u32 n,
 		      u32 npages, const void *descs, u32 ndescs)
 {
+	struct tail_set *set = &in->early;
 	u32 i, j, at = 0;
 
-	in->early = kvmalloc_array(npages, sizeof(*in->early), GFP_KERNEL_ACCOUNT);
-	in->index = kvmalloc_array(npages, sizeof(*in->index), GFP_KERNEL_ACCOUNT);
-	in->early_descs = kvmalloc_array(ndescs, sizeof(*in->early_descs),
-					 GFP_KERNEL_ACCOUNT);
-	if (!in->early || !in->index || !in->early_descs)
+	set->pages = kvcalloc(npages, sizeof(*set->pages), GFP_KERNEL_ACCOUNT);
+	set->index = kvmalloc_array(npages, sizeof(*set->index), GFP_KERNEL_ACCOUNT);
+	set->descs = kvmalloc_array(ndescs, sizeof(*set->descs), GFP_KERNEL_ACCOUNT);
+	if (!set->pages || !set->index || !set->descs)
 		return -ENOMEM;
-	memcpy(in->early, in->pages, npages * sizeof(*in->early));
-	memcpy(in->early_descs, descs, ndescs * sizeof(*in->early_descs));
-	for (i = 0; i < n; i++)
-		for (j = 0; j < le32_to_cpu(ext[i].count); j++)
-			in->index[at++] = le32_to_cpu(ext[i].first) + j;
-	in->nearly = npages;
-	in->nearly_descs = ndescs;
+	set->n = npages;
+	set->ndescs = ndescs;
+	memcpy(set->descs, descs, ndescs * sizeof(*set->descs));
+	for (i = 0; i < n; i++) {
+		for (j = 0; j < le32_to_cpu(ext[i].count); j++, at++) {
+			set->index[at] = le32_to_cpu(ext[i].first) + j;
+			set->pages[at] = in->later ? take_page(in) : in->pages[at];
+			if (!set->pages[at])
+				return -ENOMEM;
+		}
+		cond_resched();
+	}
 	return 0;
 }
 
@@ -415,30 +419,35 @@ static void early_cut(struct incoming *in)
 {
 	struct segment *heap = in->p->heap;
 	u64 keep = min(in->keep, heap->limit);
-	u32 n = in->nearly, d = 0, len;
+	struct tail_set *set = &in->early;
+	u32 n = set->n, d = 0, len;
 
-	while (n && in->index[n - 1] >= keep >> PAGE_SHIFT)
+	while (n && set->index[n - 1] >= keep >> PAGE_SHIFT) {
 		n--;
-	if (n == in->nearly)
+		if (in->later)
+			put_page(set->pages[n]);
+	}
+	if (n == set->n)
 		return;
 	down_write(&heap->sem);
 	segment_forget_pages(heap, keep, heap->size);
 	up_write(&heap->sem);
-	in->nearly = n;
+	set->n = n;
 	for (; n; d++) {
-		len = le32_to_cpu(in->early_descs[d].len) >> PAGE_SHIFT;
+		len = le32_to_cpu(set->descs[d].len) >> PAGE_SHIFT;
 		if (len > n)
-			in->early_descs[d].len = cpu_to_le32(n << PAGE_SHIFT);
+			set->descs[d].len = cpu_to_le32(n << PAGE_SHIFT);
 		n -= min(n, len);
 	}
-	in->nearly_descs = d;
+	set->ndescs = d;
 }
 
 /* Read what was offered, and what was not read of what was offered early. */
 static int in_read_offer(struct incoming *in, u32 npages, const void *descs, u32 ndescs)
 {
 	bool early = in->offer_flags & WIRE_OFFER_EARLY;
-	u32 n = in->copied || early ? 0 : in->nearly;
+	u32 n = in->copied || early || in->later ? 0 : in->early.n;
+	const struct tail_set *set = &in->early;
 	struct page **pages;
 
 	if (early && !(in->offer_flags & WIRE_OFFER_READ))
@@ -451,19 +460,19 @@ static int in_read_offer(struct incoming *in, u32 npages, const void *descs, u32
 	if (!n)
 		return in_read(in, in->pages, npages, descs, ndescs, in_arrived);
 	pages = kvmalloc_array(n + npages, sizeof(*pages), GFP_KERNEL_ACCOUNT);
-	in->read_descs = kvmalloc_array(in->nearly_descs + ndescs, sizeof(*in->read_descs),
+	in->read_descs = kvmalloc_array(set->ndescs + ndescs, sizeof(*in->read_descs),
 					GFP_KERNEL_ACCOUNT);
 	if (!pages || !in->read_descs) {
 		kvfree(pages);
 		return -ENOMEM;
 	}
-	memcpy(pages, in->early, n * sizeof(*pages));
+	memcpy(pages, set->pages, n * sizeof(*pages));
 	memcpy(pages + n, in->pages, npages * sizeof(*pages));
 	kvfree(in->pages);
 	in->pages = pages;
-	memcpy(in->read_descs, in->early_descs, in->nearly_descs * sizeof(*in->read_descs));
-	memcpy(in->read_descs + in->nearly_descs, descs, ndescs * sizeof(*in->read_descs));
-	return in_read(in, pages, n + npages, in->read_descs, in->nearly_descs + ndescs,
+	memcpy(in->read_descs, set->descs, set->ndescs * sizeof(*in->read_descs));
+	memcpy(in->read_descs + set->ndescs, descs, ndescs * sizeof(*in->read_descs));
+	return in_read(in, pages, n + npages, in->read_descs, set->ndescs + ndescs,
 		       in_arrived);
 }
 
@@ -541,7 +550,11 @@ static int in_begin(struct incoming *in)
 	 */
 	if (early && (nsegs > 1 || !npages))
 		return -EPROTO;
-	if (early && in->early && !(in->copied && in->offer_flags & WIRE_OFFER_READ))
+	if (early && in->early.n && !(in->copied && in->offer_flags & WIRE_OFFER_READ))
+		return -EPROTO;
+	if (early && !in->early.n)
+		in->later = in->offer_flags & WIRE_OFFER_TAIL;
+	else if (in->later != !!(in->offer_flags & WIRE_OFFER_TAIL))
 		return -EPROTO;
 	segs = (const void *)(blob + 1);
 	exts = (const void *)(segs + nsegs);
@@ -567,6 +580,8 @@ static int in_begin(struct incoming *in)
 		return -ENOMEM;
 	t = list_entry(&in->threads, struct thread, entry);
 	for (i = 0; i < nsegs; i++) {
+		if (early && in->later)
+			break;		/* not in the heap before they are read */
 		seg = i ? t->seg : in->p->heap;
 		err = fill_segment(in, seg, exts, le32_to_cpu(segs[i].nextents), &at);
 		if (err)
@@ -577,11 +592,16 @@ static int in_begin(struct incoming *in)
 		exts += le32_to_cpu(segs[i].nextents);
 		t = list_next_entry(t, entry);
 	}
-	if (early && !in->early) {
+	if (early && !in->early.n) {
 		err = early_keep(in, (const void *)(segs + 1), le32_to_cpu(blob->nextents),
 				 npages, wts, le32_to_cpu(blob->ndescs));
 		if (err)
 			return err;
+	}
+	if (!early && in->later) {
+		in->tail = tail_alloc(in->lproc, in->peer, in->id, in->mig, &in->early);
+		if (!in->tail)
+			return -ENOMEM;
 	}
 	return in_read_offer(in, npages, wts + nsegs - 1, le32_to_cpu(blob->ndescs));
 }
@@ -674,6 +694,7 @@ static void in_commit(struct incoming *in)
 {
 	struct lproc *lproc = in->lproc;
 	struct proclet *p = in->p;
+	struct tail *tail = in->tail;
 	ktime_t start = ktime_get();
 	struct proclet_token *callers;
 	struct proclet_tcb *tcb;
@@ -684,6 +705,9 @@ static void in_commit(struct incoming *in)
 	u32 n = 0, i;
 	u64 ns;
 
+	in->tail = NULL;
+	if (tail)
+		tail_attach(tail, p->heap);
 	segment_show(p->heap);
 	list_for_each_entry(t, &in->threads, entry) {
 		segment_show(t->seg);
@@ -718,6 +742,8 @@ static void in_commit(struct incoming *in)
 	spin_unlock_bh(&lproc->lock);
 	ns = ktime_to_ns(ktime_sub(ktime_get(), start));
 	in_answer(in, WIRE_ACTIVE, 0, ns);
+	if (tail)
+		tail_begin(tail);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
 			      MIGRATE_INSTALL, ns, 0);
 

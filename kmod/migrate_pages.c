@@ -420,8 +420,10 @@ int mig_offer_build(struct migration *m)
 		err = expose(m, &m->late);
 	if (!err)
 		err = listing_end(&l);
-	m->move.late_bytes = (u64)(l.n + (m->dirty ? 0 : m->early.n)) << PAGE_SHIFT;
-	m->move.bytes += m->move.late_bytes;
+	m->move.late_bytes = (u64)l.n << PAGE_SHIFT;
+	if (!m->dirty && !m->tail)
+		m->move.late_bytes += (u64)m->early.n << PAGE_SHIFT;
+	m->move.bytes += m->tail ? (u64)(l.n + m->early.n) << PAGE_SHIFT : m->move.late_bytes;
 out:
 	kvfree(l.from);
 	return err;

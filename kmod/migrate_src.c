@@ -21,7 +21,7 @@ MODULE_PARM_DESC(answer_ms, "longest time to wait for the destination's answers 
 
 static unsigned int move_mode;
 module_param(move_mode, uint, 0644);
-MODULE_PARM_DESC(move_mode, "how proclets move if no mode is asked for: 1: stop-and-copy, 2: pre-copy; 0: as stop_pages says");
+MODULE_PARM_DESC(move_mode, "how proclets move if no mode is asked for: 1: stop-and-copy, 2: pre-copy, 3: post-copy; 0: as stop_pages says");
 
 static unsigned int stop_pages = 256;
 module_param(stop_pages, uint, 0644);
@@ -42,6 +42,8 @@ MODULE_PARM_DESC(stop_pages, "a heap of up to so many pages moves by stop-and-co
 #define EV_DYING	BIT(8)	/* the proclet has been destroyed meanwhile */
 #define EV_DOWN		BIT(9)	/* the connection, not only the member, was lost */
 #define EV_COPIED	BIT(10)
+#define EV_FETCHED	BIT(11)	/* the tail of a post-copy */
+#define EV_WHOLE	BIT(12)	/* so has the one that brought the proclet here */
 
 static atomic64_t mig_ids;
 
@@ -54,6 +56,20 @@ static void mig_event(struct migration *m, u32 event, s32 status)
 	wake_up(&m->wait);
 }
 
+/* The one to @peer under this number, at work or with pages still to be read. */
+static struct migration *mig_find(struct lproc *lproc, struct peer *peer, u64 id, u64 mig)
+{
+	struct proclet *p = proclet_here(lproc, id);
+	struct migration *m;
+
+	if (p && p->mig && p->mig->peer->id == peer->id && p->mig->id == mig)
+		return p->mig;
+	list_for_each_entry(m, &lproc->donors, donor)
+		if (m->id == mig && m->peer->id == peer->id)
+			return m;
+	return NULL;
+}
+
 /* The destination's answer; false: no migration of ours waits for it. */
 bool migrate_src_hear(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *w)
@@ -64,22 +80,20 @@ bool migrate_src_hear(struct lproc *lproc, struct peer *peer, u32 type,
 		[WIRE_COPIED] = EV_COPIED,
 		[WIRE_READY] = EV_READY,
 		[WIRE_ACTIVE] = EV_ACTIVE,
+		[WIRE_FETCHED] = EV_FETCHED,
 		[WIRE_STATUS] = EV_STATUS,
 	};
-	bool known = false;
-	struct proclet *p;
+	struct migration *m;
 
 	spin_lock_bh(&lproc->lock);
-	p = proclet_here(lproc, le64_to_cpu(w->proclet));
-	if (p && p->mig && p->mig->peer->id == peer->id &&
-	    p->mig->id == le64_to_cpu(w->mig)) {
-		known = true;
+	m = mig_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
+	if (m) {
 		if (type == WIRE_ACTIVE)
-			p->mig->move.resume_ns = le64_to_cpu(w->ns);
-		mig_event(p->mig, events[type], (s32)le32_to_cpu(w->status));
+			m->move.resume_ns = le64_to_cpu(w->ns);
+		mig_event(m, events[type], (s32)le32_to_cpu(w->status));
 	}
 	spin_unlock_bh(&lproc->lock);
-	return known;
+	return m;
 }
 
 void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
@@ -112,6 +126,18 @@ void migrate_src_dying(struct proclet *p)
 		mig_event(p->mig, EV_DYING, 0);
 }
 
+/* The memory of @id is here now, or what is not here has been lost. */
+void migrate_tail_ended(struct lproc *lproc, u64 id, bool whole)
+{
+	struct proclet *p;
+
+	spin_lock_bh(&lproc->lock);
+	p = proclet_here(lproc, id);
+	if (p && p->mig)
+		mig_event(p->mig, whole ? EV_WHOLE : EV_DYING, 0);
+	spin_unlock_bh(&lproc->lock);
+}
+
 /* Who waits for the migration of @p; false: nobody. */
 bool migrate_src_token(struct proclet *p, struct proclet_token *token)
 {
@@ -124,12 +150,16 @@ bool migrate_src_token(struct proclet *p, struct proclet_token *token)
 static void peer_event(struct lproc *lproc, struct peer *peer, u32 event)
 {
 	unsigned long index;
+	struct migration *m;
 	struct proclet *p;
 
 	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->proclets, index, p)
 		if (p->mig && p->mig->peer->id == peer->id)
 			mig_event(p->mig, event, 0);
+	list_for_each_entry(m, &lproc->donors, donor)
+		if (m->peer->id == peer->id)
+			mig_event(m, event, 0);
 	spin_unlock_bh(&lproc->lock);
 }
 
@@ -251,7 +281,8 @@ static void unqueue_items(struct proclet *p)
 	}
 }
 
-static int mig_freeze(struct migration *m)
+/* No thread of it runs, and nothing reaches its memory. */
+static int mig_stop(struct migration *m)
 {
 	struct proclet *p = m->p;
 	struct lproc *lproc = p->lproc;
@@ -277,6 +308,19 @@ static int mig_freeze(struct migration *m)
 		segment_hide(t->seg);
 		m->move.threads++;
 	}
+	return 0;
+}
+
+static int mig_freeze(struct migration *m)
+{
+	struct proclet *p = m->p;
+	struct lproc *lproc = p->lproc;
+	struct thread *t;
+	int err;
+
+	err = mig_stop(m);
+	if (err)
+		return err;
 	if (mig_pages_pinned(m))
 		return -EBUSY;
 
@@ -361,6 +405,8 @@ static void mig_forget(struct migration *m, u32 to)
 	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_ABSENT);
 	p->mig = NULL;
+	if (m->tail)
+		list_add_tail(&m->donor, &lproc->donors);
 	if (to) {
 		lproc->stats.moved_out++;
 		event_add(lproc, PROCLET_EVENT_MOVED_OUT, to, id);
@@ -450,7 +496,7 @@ static void mig_choose(struct migration *m)
 		m->move.mode = READ_ONCE(move_mode);
 		reason = MIGRATE_PARAMETER;
 	}
-	if (!m->move.mode || m->move.mode > PROCLET_MOVE_PRECOPY) {
+	if (!m->move.mode || m->move.mode > PROCLET_MOVE_POSTCOPY) {
 		m->move.mode = npages > READ_ONCE(stop_pages) ? PROCLET_MOVE_PRECOPY :
 			       PROCLET_MOVE_STOP;
 		reason = MIGRATE_SIZE;
@@ -469,14 +515,15 @@ static int mig_early_round(struct migration *m, bool all)
 	spin_lock_bh(&m->p->lproc->lock);
 	m->events &= ~EV_COPIED;
 	spin_unlock_bh(&m->p->lproc->lock);
-	err = mig_offer_send(m, WIRE_OFFER_EARLY | (m->dirty ? WIRE_OFFER_READ : 0));
+	err = mig_offer_send(m, WIRE_OFFER_EARLY | (m->dirty ? WIRE_OFFER_READ : 0) |
+				(m->tail ? WIRE_OFFER_TAIL : 0));
 	return err ? err : mig_wait(m, EV_COPIED);
 }
 
 /*
- * What can be done while the proclet runs: for stop-and-copy, the destination learns
- * where the heap's pages will be; for pre-copy, it reads them, and what was
- * written meanwhile, as long as that becomes less.
+ * What can be done while the proclet runs: for stop-and-copy and post-copy, the
+ * destination learns where the heap's pages will be; for pre-copy, it reads them, and
+ * what was written meanwhile, as long as that becomes less.
  */
 static int mig_early(struct migration *m)
 {
@@ -486,6 +533,7 @@ static int mig_early(struct migration *m)
 	err = mig_early_expose(m);
 	if (err || !m->early.n)
 		return err;
+	m->tail = m->move.mode == PROCLET_MOVE_POSTCOPY;
 	if (m->move.mode == PROCLET_MOVE_PRECOPY) {
 		err = mig_early_track(m);
 		if (err)
@@ -507,10 +555,15 @@ static int mig_early(struct migration *m)
 static int mig_run(struct migration *m)
 {
 	struct proclet_move *move = &m->move;
-	ktime_t start, t = ktime_get();
 	struct thread *thread;
+	ktime_t start, t;
 	int err;
 
+	/* It moves on when all of it is here. */
+	err = tail_hurry(m->p->heap) ? mig_wait(m, EV_WHOLE) : 0;
+	if (err)
+		return err;
+	t = ktime_get();
 	mig_choose(m);
 	err = mig_prepare(m);
 	move->prepare_ns = since(&t);
@@ -533,7 +586,7 @@ static int mig_run(struct migration *m)
 	mig_trace(m, OFFER, move->offer_ns, err);
 	if (err)
 		return err;
-	err = mig_offer_send(m, 0);
+	err = mig_offer_send(m, m->tail ? WIRE_OFFER_TAIL : 0);
 	if (!err)
 		err = mig_wait(m, EV_READY);
 	move->pull_ns = since(&t);
@@ -576,6 +629,21 @@ static void mig_free(struct migration *m)
 	kfree(m);
 }
 
+/* It runs at the destination, which still reads pages of its heap here. */
+static void mig_donate(struct migration *m)
+{
+	struct lproc *lproc = m->p->lproc;
+	ktime_t start = ktime_get();
+
+	/* It says so also when it does not want them any more. */
+	wait_event(m->wait, READ_ONCE(m->events) & (EV_FETCHED | EV_DOWN));
+	spin_lock_bh(&lproc->lock);
+	list_del(&m->donor);
+	spin_unlock_bh(&lproc->lock);
+	hist_add(lproc->node, HIST_TAIL, since(&start));
+	mig_pages_end(m);
+}
+
 static void migrate_fn(struct work_struct *work)
 {
 	struct migration *m = container_of(work, struct migration, work);
@@ -601,8 +669,10 @@ static void migrate_fn(struct work_struct *work)
 		if (mig_readable(m))
 			wait_event(m->wait, READ_ONCE(m->events) &
 				   (EV_REFUSE | EV_READY | EV_DOWN));
+		m->tail = false;
 	}
-	mig_pages_end(m);
+	if (!m->tail)
+		mig_pages_end(m);
 	mig_trace(m, DONE, m->move.blackout_ns, err);
 	trace_proclet_migrated(lproc->node->id, p->id, m->id, m->peer->id, &m->move, err);
 	/* After doubt, nobody knows when it went on. */
@@ -628,9 +698,75 @@ static void migrate_fn(struct work_struct *work)
 		else
 			op_reply(op, err, &m->move, err ? 0 : sizeof(m->move));
 	}
+	if (m->tail)
+		mig_donate(m);
 	kref_get(&lproc->ref);
 	mig_free(m);
 	lproc_moves_put(lproc);
+}
+
+/*
+ * @p cannot go on: part of its memory has been lost with @peer, where it was. Who has
+ * called it learns that it may have been executed. -EBUSY: a thread cannot be stopped now.
+ */
+int migrate_kill(struct proclet *p, struct peer *peer)
+{
+	struct lproc *lproc = p->lproc;
+	struct proclet_token caller;
+	struct proclet_tcb *tcb;
+	struct migration *m;
+	struct thread *t;
+	bool empty;
+	struct op *op;
+	int err = 0;
+
+	m = kzalloc(sizeof(*m), GFP_KERNEL | __GFP_NOFAIL);
+	init_waitqueue_head(&m->wait);
+	m->p = p;
+	m->peer = peer;
+	spin_lock_bh(&lproc->lock);
+	if (lproc->dying || p->state != PROCLET_PRESENT)
+		err = -ESTALE;
+	else if (p->mig)
+		err = -EBUSY;
+	else
+		p->mig = m;
+	spin_unlock_bh(&lproc->lock);
+	if (err)
+		goto free;
+	err = mig_stop(m);
+	if (err) {
+		if (err != -ESHUTDOWN)
+			mig_undo(m);
+		spin_lock_bh(&lproc->lock);
+		p->mig = NULL;
+		empty = err != -ESHUTDOWN && worker_check_dying(p);
+		spin_unlock_bh(&lproc->lock);
+		if (empty)
+			proclet_free(p);
+		goto free;
+	}
+	spin_lock_bh(&lproc->lock);
+	proclet_set_state(p, PROCLET_MOVING);
+	list_for_each_entry(t, &p->threads, entry)
+		waiter_disarm(lproc, &t->waiter);
+	spin_unlock_bh(&lproc->lock);
+	list_for_each_entry(t, &p->threads, entry) {
+		tcb = thread_tcb(t);
+		if (tcb)
+			caller = tcb->caller;
+		if (!tcb || !token_ok(&caller))
+			continue;
+		op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+		op->is_reply = true;
+		op->token = caller;
+		op->result = -ECONNRESET;
+		op_route(op);
+	}
+	mig_forget(m, 0);
+free:
+	kfree(m);
+	return err;
 }
 
 static int migrate_begin(struct op *op, struct proclet *p, u32 to, u32 mode)
@@ -645,6 +781,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to, u32 mode)
 	if (!m)
 		return -ENOMEM;
 	INIT_WORK(&m->work, migrate_fn);
+	INIT_LIST_HEAD(&m->donor);
 	init_waitqueue_head(&m->wait);
 	m->p = p;
 	m->op = op;
@@ -690,7 +827,7 @@ void migrate_request(struct op *op, struct proclet *p)
 
 	if (op->payload.len == sizeof(args)) {
 		payload_read(&op->payload, &args, sizeof(args));
-		if (args.flags <= PROCLET_MOVE_PRECOPY)
+		if (args.flags <= PROCLET_MOVE_POSTCOPY)
 			err = 0;
 	}
 	if (!err && args.node == p->lproc->node->id) {

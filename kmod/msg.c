@@ -159,6 +159,7 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_ACTIVE:
+	case WIRE_FETCHED:
 	case WIRE_STATUS:
 		migrate_src_recv(lproc, peer, type, data);
 		return 0;
@@ -176,6 +177,7 @@ static bool for_source(const struct wire_hdr *hdr)
 	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_ACTIVE:
+	case WIRE_FETCHED:
 	case WIRE_STATUS:
 		return true;
 	default:

@@ -181,6 +181,9 @@ static void destroy_workqueues(struct pnode *node)
 		destroy_workqueue(node->wq);
 	if (node->move_wq)
 		destroy_workqueue(node->move_wq);
+	if (node->tail_wq)
+		destroy_workqueue(node->tail_wq);
+	node->tail_wq = NULL;
 	node->wq = NULL;
 	node->move_wq = NULL;
 }
@@ -208,7 +211,8 @@ int node_enable(struct pnode *node)
 	node->wq = alloc_workqueue("proclet-%u", WQ_UNBOUND | WQ_HIGHPRI, 0, node->id);
 	node->move_wq = alloc_workqueue("proclet-move-%u", WQ_UNBOUND | WQ_HIGHPRI,
 					WQ_MAX_ACTIVE, node->id);
-	if (!node->wq || !node->move_wq) {
+	node->tail_wq = alloc_workqueue("proclet-tail-%u", WQ_UNBOUND | WQ_HIGHPRI, 0, node->id);
+	if (!node->wq || !node->move_wq || !node->tail_wq) {
 		err = -ENOMEM;
 		goto out_wq;
 	}

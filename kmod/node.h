@@ -29,6 +29,7 @@ enum hist_name {
 	HIST_COMMIT,
 	HIST_RESUME,
 	HIST_BLACKOUT,
+	HIST_TAIL,
 	HIST_CALL,
 	HISTS
 };
@@ -68,6 +69,7 @@ struct hist {
  * @lprocs: struct lproc, members on this node; see node_join()
  * @wq: for what must not run in a transport's callback; there while enabled
  * @move_wq: for migrations, which wait for their peers' answers
+ * @tail_wq: for pages that have come, which works of the other two wait for
  * @dev: in /sys/class/proclet, from sysfs_node_add() to sysfs_node_del()
  * @debugfs: its directory there, from debugfs_node_add() to debugfs_node_del()
  * @hists: what that shows
@@ -90,6 +92,7 @@ struct pnode {
 	struct list_head lprocs;
 	struct workqueue_struct *wq;
 	struct workqueue_struct *move_wq;
+	struct workqueue_struct *tail_wq;
 	struct device *dev;
 	struct dentry *debugfs;
 	struct hist hists[HISTS];

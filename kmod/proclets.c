@@ -148,6 +148,7 @@ void proclet_discard(struct proclet *p)
 		segment_remove(p->heap);
 	else
 		segment_put(p->heap);	/* was never published */
+	tail_detach(p->heap);
 	/* Home says so before we forget that it was here: nobody is sent to and fro. */
 	if (p->drained && PROCLET_ID_HOME(p->id) != lproc->node->id)
 		proclet_announce(lproc, p->id, p->epoch + 1, 0, 0);
@@ -262,6 +263,12 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
 	spin_unlock_bh(&lproc->lock);
 
 	heap = p->heap;
+	/* Only what is here can be given up. */
+	err = tail_need(heap, brk, READ_ONCE(heap->limit));
+	if (err) {
+		proclet_put(p);
+		return err;
+	}
 	down_write(&heap->sem);
 	old = heap->limit;
 	if (heap->gone)

@@ -203,6 +203,8 @@ void segment_put(struct segment *seg)
 	if (!refcount_dec_and_test(&seg->ref))
 		return;
 	free_pages_of(&seg->pages);
+	if (seg->tail)
+		tail_put(seg->tail);
 	if (seg->thread)
 		kfree_rcu(seg->thread, rcu);
 	kfree_rcu(seg, rcu);
@@ -346,6 +348,10 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 		ret = VM_FAULT_SIGBUS;
 		goto out;
 	}
+	if (seg->tail && tail_lacks(seg->tail, index)) {
+		ret = tail_fault(seg, index, vmf);
+		goto put;
+	}
 	page = segment_page(seg, index, GFP_KERNEL_ACCOUNT);
 	if (!page) {
 		ret = VM_FAULT_OOM;
@@ -369,6 +375,7 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 	}
 out:
 	up_read(&seg->sem);
+put:
 	segment_put(seg);
 	return ret;
 }

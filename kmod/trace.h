@@ -32,7 +32,7 @@ TRACE_EVENT(proclet_state,
 		  show_proclet_state(__entry->from), show_proclet_state(__entry->to))
 );
 
-/* Phases of a migration, in order; the source traces all but "install". */
+/* Phases of a migration, in order; the source traces all but "install" and "tail". */
 #define MIGRATE_PHASES							\
 	EM(PREPARE, "prepare")						\
 	EM(EARLY, "early")						\
@@ -41,6 +41,7 @@ TRACE_EVENT(proclet_state,
 	EM(PULL, "pull")						\
 	EM(COMMIT, "commit")						\
 	EM(INSTALL, "install")						\
+	EM(TAIL, "tail")						\
 	EM(ABORT, "abort")						\
 	EMe(DONE, "done")
 
@@ -96,7 +97,8 @@ TRACE_EVENT(proclet_migrate,
 		  __entry->ns, __entry->err)
 );
 
-#define show_move_mode(m) __print_symbolic(m, { 1, "stop" }, { 2, "precopy" })
+#define show_move_mode(m) __print_symbolic(m, { 1, "stop" }, { 2, "precopy" }, \
+						  { 3, "postcopy" })
 
 TRACE_EVENT(proclet_migrate_mode,
 	TP_PROTO(u32 node, u64 id, u64 mig, u32 mode, int reason, u64 pages),

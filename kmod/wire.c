@@ -261,7 +261,8 @@ static const char *check_offer(const struct wire_offer *offer, u32 len)
 	if (le64_to_cpu(offer->keep) > PROCLET_CAPACITY_MAX ||
 	    le64_to_cpu(offer->keep) % WIRE_PAGE_SIZE)
 		return "size of what is kept";
-	if (flags & ~(WIRE_OFFER_EARLY | WIRE_OFFER_READ) || flags == WIRE_OFFER_READ)
+	if (flags & ~(WIRE_OFFER_EARLY | WIRE_OFFER_READ | WIRE_OFFER_TAIL) ||
+	    (flags & WIRE_OFFER_READ && flags != (WIRE_OFFER_EARLY | WIRE_OFFER_READ)))
 		return "flags";
 	if (!n)
 		return rest == blob ? NULL : "length of inline blob";
@@ -319,6 +320,7 @@ static const char *check_body(u32 type, const void *data, u32 len)
 	case WIRE_READY:
 	case WIRE_COMMIT:
 	case WIRE_ACTIVE:
+	case WIRE_FETCHED:
 	case WIRE_ABORT:
 	case WIRE_QUERY:
 	case WIRE_STATUS:
@@ -372,6 +374,7 @@ u32 wire_type_len(u32 type, bool *exact)
 	case WIRE_READY:
 	case WIRE_COMMIT:
 	case WIRE_ACTIVE:
+	case WIRE_FETCHED:
 	case WIRE_ABORT:
 	case WIRE_QUERY:
 	case WIRE_STATUS:

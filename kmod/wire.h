@@ -19,7 +19,7 @@
 #include "../include/uapi/linux/proclet.h"
 
 /* Nodes of different versions do not connect: to be changed with any message. */
-#define WIRE_VERSION		3
+#define WIRE_VERSION		4
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */
 #define WIRE_PAGE_SIZE		4096
@@ -49,6 +49,7 @@ enum wire_type {
 	WIRE_READY,
 	WIRE_COMMIT,
 	WIRE_ACTIVE,
+	WIRE_FETCHED,
 	WIRE_ABORT,
 	WIRE_QUERY,
 	WIRE_STATUS,
@@ -342,7 +343,7 @@ struct wire_prepare {
 /**
  * struct wire_mig - the messages of a migration that say nothing else
  * @hdr: WIRE_ACCEPT, WIRE_REFUSE, WIRE_COPIED, WIRE_READY, WIRE_COMMIT, WIRE_ACTIVE,
- *       WIRE_ABORT, WIRE_QUERY or WIRE_STATUS
+ *       WIRE_FETCHED, WIRE_ABORT, WIRE_QUERY or WIRE_STATUS
  * @proclet: .
  * @mig: number of the migration
  * @epoch: WIRE_QUERY: which move is asked about
@@ -376,7 +377,8 @@ struct wire_mig {
  * answered by WIRE_COPIED; the first one comes before all others, of all pages. The
  * last offer is of the frozen proclet: its threads, and those pages of its heap that
  * were not offered early or have to be read again. It is answered by WIRE_READY, when
- * all has been read.
+ * all has been read; with WIRE_OFFER_TAIL, which both or none have, all but what was
+ * offered early. That is read when the proclet is ACTIVE, and WIRE_FETCHED ends it.
  */
 struct wire_offer {
 	struct wire_hdr hdr;
@@ -390,6 +392,7 @@ struct wire_offer {
 };
 #define WIRE_OFFER_EARLY	0x1
 #define WIRE_OFFER_READ		0x2	/* with that: read them now; else with the last */
+#define WIRE_OFFER_TAIL		0x4	/* not with that: read them after ACTIVE */
 
 /**
  * struct wire_blob - what an offered proclet consists of

@@ -113,7 +113,7 @@ PUBLIC int proclet_migrate_stat(proclet_t p, int node, unsigned int flags,
 		memset(move, 0, sizeof(*move));
 	if (node < 1 || node > PROCLET_MAX_NODES)
 		return -EHOSTUNREACH;
-	if (flags > PROCLET_MOVE_PRECOPY)
+	if (flags > PROCLET_MOVE_POSTCOPY)
 		return -EINVAL;
 	if (!proclet_valid(p))
 		return -ESTALE;

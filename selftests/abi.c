@@ -625,7 +625,7 @@ TEST_F(member, migrate)
 	EXPECT_OP(-EINVAL, MIGRATE, .in_len = sizeof(to) - 1);
 	EXPECT_OP(-EINVAL, MIGRATE, .in_len = sizeof(to) + 1);
 	EXPECT_OP(0, MIGRATE, .in_len = sizeof(to));
-	to.flags = PROCLET_MOVE_PRECOPY + 1;
+	to.flags = PROCLET_MOVE_POSTCOPY + 1;
 	EXPECT_OP(-EINVAL, MIGRATE, .in_len = sizeof(to));
 	to.flags = 0;
 	to.node = 0;

@@ -98,7 +98,7 @@ static inline void *mover_run(void *arg)
 		p = m->ids[(m->flags & MOVE_IN_TURN ? turn++ : next_random(&m->state)) % m->n];
 		ret = mover_choose(m, p);
 		if (ret > 0)
-			ret = proclet_migrate_stat(p, ret, next_random(&m->state) % 3, &move);
+			ret = proclet_migrate_stat(p, ret, next_random(&m->state) % 4, &move);
 		if (!ret) {
 			/* No move: somebody else has just brought it there. */
 			if (move.blackout_ns)

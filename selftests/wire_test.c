@@ -287,6 +287,7 @@ static void make_copied(void) { make_mig(WIRE_COPIED); }
 static void make_ready(void) { make_mig(WIRE_READY); }
 static void make_commit(void) { make_mig(WIRE_COMMIT); }
 static void make_active(void) { make_mig(WIRE_ACTIVE); }
+static void make_fetched(void) { make_mig(WIRE_FETCHED); }
 static void make_abort(void) { make_mig(WIRE_ABORT); }
 static void make_query(void) { make_mig(WIRE_QUERY); }
 static void make_status(void) { make_mig(WIRE_STATUS); }
@@ -362,6 +363,7 @@ static const struct {
 	{ "ready", make_ready },
 	{ "commit", make_commit },
 	{ "active", make_active },
+	{ "fetched", make_fetched },
 	{ "abort", make_abort },
 	{ "query", make_query },
 	{ "status", make_status },
@@ -781,7 +783,7 @@ static void payloads(void)
 static void migrations(void)
 {
 	static const __u32 types[] = { WIRE_ACCEPT, WIRE_REFUSE, WIRE_COPIED, WIRE_READY, WIRE_COMMIT,
-				       WIRE_ACTIVE, WIRE_ABORT, WIRE_QUERY, WIRE_STATUS };
+				       WIRE_ACTIVE, WIRE_FETCHED, WIRE_ABORT, WIRE_QUERY, WIRE_STATUS };
 	struct wire_mig *m = (void *)msg;
 
 	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
@@ -821,9 +823,14 @@ static void migrations(void)
 	REFUSED(make_offer, wire_offer, keep, PROCLET_CAPACITY_MAX + 4096);
 	REFUSED(make_offer, wire_offer, flags, WIRE_OFFER_EARLY);
 	REFUSED(make_offer, wire_offer, flags, WIRE_OFFER_READ);
-	REFUSED(make_offer, wire_offer, flags, 4);
+	REFUSED(make_offer, wire_offer, flags, WIRE_OFFER_READ | WIRE_OFFER_TAIL);
+	ACCEPTED(make_offer, wire_offer, flags, WIRE_OFFER_TAIL);
+	REFUSED(make_offer, wire_offer, flags, 8);
 	ACCEPTED(make_early_offer, wire_offer, flags, WIRE_OFFER_EARLY);
 	ACCEPTED(make_early_offer, wire_offer, flags, WIRE_OFFER_EARLY | WIRE_OFFER_READ);
+	ACCEPTED(make_early_offer, wire_offer, flags, WIRE_OFFER_EARLY | WIRE_OFFER_TAIL);
+	REFUSED(make_early_offer, wire_offer, flags,
+		WIRE_OFFER_EARLY | WIRE_OFFER_READ | WIRE_OFFER_TAIL);
 	REFUSED(make_early_offer, wire_offer, flags, 0);
 	REFUSED(make_early_offer, wire_offer, refs, 1);
 	REFUSED(make_offer_descs, wire_offer, ndescs, 0);

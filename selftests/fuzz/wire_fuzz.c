@@ -255,10 +255,11 @@ static void walk_offer(const struct wire_offer *m, u32 len)
 	PROMISE(id_good(le64_to_cpu(m->proclet)));
 	PROMISE(blob >= sizeof(struct wire_blob) && blob <= WIRE_BLOB_MAX);
 	PROMISE(!(keep % WIRE_PAGE_SIZE) && keep <= PROCLET_CAPACITY_MAX);
-	PROMISE(!(flags & ~(WIRE_OFFER_EARLY | WIRE_OFFER_READ)));
+	PROMISE(!(flags & ~(WIRE_OFFER_EARLY | WIRE_OFFER_READ | WIRE_OFFER_TAIL)));
+	PROMISE(!(flags & WIRE_OFFER_READ) || flags == (WIRE_OFFER_EARLY | WIRE_OFFER_READ));
 	/* A proclet that is installed has a reference, and another can be added. */
 	if (!(flags & WIRE_OFFER_EARLY))
-		PROMISE(!flags && refs && refs <= PROCLET_REFS_MAX);
+		PROMISE(!(flags & ~WIRE_OFFER_TAIL) && refs && refs <= PROCLET_REFS_MAX);
 	if (!n) {
 		PROMISE(sizeof(*m) + (u64)blob == len);
 		free(copy_of(m + 1, blob));

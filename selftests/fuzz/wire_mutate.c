@@ -330,11 +330,13 @@ static __u32 mutate_blob(__u8 *data, __u32 len, __u32 max)
 	if (rnd(16)) {
 		offer->keep = htole64((le64toh(offer->keep) & ~0xfffULL) %
 				      (PROCLET_CAPACITY_MAX + 4096));
-		offer->flags = htole32(le32toh(offer->flags) & 3);
+		offer->flags = htole32(le32toh(offer->flags) & 7);
 		if (offer->flags & htole32(WIRE_OFFER_EARLY)) {
 			offer->refs = 0;
+			if (offer->flags & htole32(WIRE_OFFER_READ))
+				offer->flags &= ~htole32(WIRE_OFFER_TAIL);
 		} else {
-			offer->flags = 0;
+			offer->flags &= htole32(WIRE_OFFER_TAIL);
 			offer->refs = offer->refs && le32toh(offer->refs) <= PROCLET_REFS_MAX ?
 				offer->refs : htole32(1);
 		}

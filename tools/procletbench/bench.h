@@ -19,10 +19,11 @@
 #define BENCH_EVACUATE		(1 << 4)
 #define BENCH_WORK		(1 << 5)
 #define BENCH_MEMORY		(1 << 6)
-#define BENCH_TCP		(1 << 7)
-#define BENCH_MEMCACHED		(1 << 8)
-#define BENCH_CRIU		(1 << 9)
-#define BENCH_OPEN_LOOP		(1 << 10)
+#define BENCH_TOUCH		(1 << 7)
+#define BENCH_TCP		(1 << 8)
+#define BENCH_MEMCACHED		(1 << 9)
+#define BENCH_CRIU		(1 << 10)
+#define BENCH_OPEN_LOOP		(1 << 11)
 #define BENCH_BASELINE		(BENCH_TCP | BENCH_MEMCACHED | BENCH_CRIU)
 #define BENCH_DEFAULT		(BENCH_TCP - 1)
 
@@ -170,7 +171,7 @@ struct subject {
 };
 
 extern const struct subject raw_subject, calls_subject, pipeline_subject, moves_subject,
-	evacuate_subject, work_subject, memory_subject, tcp_subject, memcached_subject,
+	touch_subject, evacuate_subject, work_subject, memory_subject, tcp_subject, memcached_subject,
 	criu_subject, open_loop_subject;
 
 #define complain(format, ...) \

@@ -26,13 +26,14 @@ static const struct mode {
 } modes[] = {
 	{ "move", PROCLET_MOVE_STOP, 16 * MIB },
 	{ "precopy", PROCLET_MOVE_PRECOPY, 16 * MIB },
+	{ "postcopy", PROCLET_MOVE_POSTCOPY, 64 * MIB },
 };
 
 static struct heap {
 	size_t size;
 	proclet_t proclet;
 } heaps[] = {
-	{ .size = 64 * KIB }, { .size = MIB }, { .size = 16 * MIB },
+	{ .size = 64 * KIB }, { .size = MIB }, { .size = 16 * MIB }, { .size = 64 * MIB },
 };
 
 static int here, there;

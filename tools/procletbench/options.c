@@ -11,8 +11,8 @@
 /* In the order of the rows. Those with a bit of BENCH_DEFAULT need not be asked for. */
 const struct subject *const subjects[] = {
 	&raw_subject, &calls_subject, &pipeline_subject, &tcp_subject, &memcached_subject,
-	&moves_subject, &criu_subject, &evacuate_subject, &work_subject, &memory_subject,
-	&open_loop_subject,
+	&moves_subject, &touch_subject, &criu_subject, &evacuate_subject, &work_subject,
+	&memory_subject, &open_loop_subject,
 };
 
 const unsigned int subject_count = ARRAY_SIZE(subjects);
@@ -122,7 +122,7 @@ static const struct argp_option argp_options[] = {
 	{ "rounds", 'r', "N", 0,
 	  "Take the samples in N rounds over all rows (default 3)", 0 },
 	{ "only", 'o', "WHAT", 0,
-	  "Measure only some of raw, calls, pipeline, moves, evacuate, work, memory", 0 },
+	  "Measure only some of raw, calls, pipeline, moves, touch, evacuate, work, memory", 0 },
 	{ "baseline", 'b', NULL, 0,
 	  "Also measure tcp, memcached and criu, for comparison", 0 },
 	{ "open-loop", 'l', "RATE[,fixed]", 0,

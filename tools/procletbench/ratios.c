@@ -56,6 +56,8 @@ static const struct rule {
 	{ "move_resume", 0, 1, "raw_send_event", OF_64, 0, NULL },
 	{ "move_blackout", 0, 1, "raw_read", OF_PARAM, 0, NULL },
 	{ "move_total", 0, 1, "raw_read", OF_PARAM, 0, NULL },
+	{ "postcopy_blackout", 0, 1, "raw_send_event", OF_64, 0, NULL },
+	{ "first_touch", 0, 1, "raw_read", OF_PARAM, 0, NULL },
 	{ "criu_blackout", 0, 1, "raw_read", OF_PARAM, 0, NULL },
 	{ "evacuate", 0, 1, "raw_read", OF_BANDWIDTH, 0, NULL },
 	{ "work_lost_per_move", 0, 1, "work_blackout", OF_PARAM, 0, NULL },

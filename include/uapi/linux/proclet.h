@@ -520,6 +520,7 @@ enum proclet_move_mode {
 	PROCLET_MOVE_AUTO	= 0,
 	PROCLET_MOVE_STOP	= 1,
 	PROCLET_MOVE_PRECOPY	= 2,
+	PROCLET_MOVE_POSTCOPY	= 3,
 };
 
 struct proclet_migrate_args {
@@ -544,6 +545,8 @@ struct proclet_migrate_args {
  * @parked: of them, those that had to be interrupted
  * @mode: enum proclet_move_mode, as it was moved
  * @rounds: of pre-copy
+ *
+ * By post-copy, @bytes includes what the destination is still to read.
  */
 struct proclet_move {
 	__u64 freeze_ns;
