@@ -90,8 +90,7 @@ static int heap_write(struct segment *heap, u64 off, const struct payload *pl)
 	return 0;
 }
 
-/* PROCLET_OP_READ or _WRITE has come to @p, which was PRESENT a moment ago. */
-void memory_op(struct op *op, struct proclet *p)
+static void memory_do(struct op *op, struct proclet *p)
 {
 	bool write = op->code == PROCLET_OP_WRITE, gone;
 	u32 len = write ? op->payload.len : op->out_cap;
@@ -126,4 +125,36 @@ void memory_op(struct op *op, struct proclet *p)
 	} else {
 		op_reply_payload(op, len);
 	}
+}
+
+/* An operation that may have to wait for pages. */
+struct memory_work {
+	struct work_struct work;
+	struct op *op;
+	struct proclet *p;
+};
+
+static void memory_fn(struct work_struct *work)
+{
+	struct memory_work *m = container_of(work, struct memory_work, work);
+
+	memory_do(m->op, m->p);
+	kfree(m);
+}
+
+/* PROCLET_OP_READ or _WRITE has come to @p, which was PRESENT a moment ago. */
+void memory_op(struct op *op, struct proclet *p)
+{
+	struct memory_work *m;
+
+	if (!READ_ONCE(p->heap->tail)) {
+		memory_do(op, p);
+		return;
+	}
+	/* Messages of the peer that has sent it do not wait for another one's pages. */
+	m = kmalloc(sizeof(*m), GFP_KERNEL | __GFP_NOFAIL);
+	INIT_WORK(&m->work, memory_fn);
+	m->op = op;
+	m->p = p;
+	queue_work(p->lproc->node->wq, &m->work);
 }
