@@ -180,7 +180,8 @@ enum proclet_state {
  * @frozen: FREEZING, and all its threads have been stopped
  * @dying: in lproc.dying_proclets, while DYING
  * @drained: DYING, and no worker can enter it or leave it unseen
- * @ended: it was destroyed at its destination before we knew that it is there
+ * @ended: it was destroyed at its destination before we knew that it is there, or at its
+ *         source before we had given up waiting for it
  * @free_work: proclet_free(), where that cannot be called
  * @ref: lproc.proclets, and whoever uses it without the lock
  */

@@ -137,6 +137,8 @@ static void in_drop(struct incoming *in, int err)
 	struct lproc *lproc = in->lproc;
 	struct proclet *p = in->p;
 	struct thread *t, *tmp;
+	bool ended = false;
+	u64 start, size;
 
 	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
 		list_del_init(&t->entry);
@@ -153,10 +155,17 @@ static void in_drop(struct incoming *in, int err)
 	if (p) {
 		p->in = NULL;
 		proclet_set_state(p, PROCLET_ABSENT);
+		ended = p->ended;
+		start = p->heap->start;
+		size = p->heap->size;
 	}
 	spin_unlock_bh(&lproc->lock);
+	if (ended)
+		location_erase(lproc, in->id);
 	if (p)
 		proclet_discard(p);
+	if (ended && PROCLET_ID_HOME(in->id) == lproc->node->id)
+		heap_slot_free(lproc, start, size);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
 			      MIGRATE_ABORT, 0, err);
 	in_answer(in, WIRE_REFUSE, err, 0);
@@ -719,6 +728,7 @@ static void in_commit(struct incoming *in)
 	spin_lock_bh(&lproc->lock);
 	list_del(&in->entry);
 	p->in = NULL;
+	p->ended = false;	/* who said so was wrong */
 	p->refs = in->refs;
 	proclet_set_state(p, PROCLET_PRESENT);
 	/* Now: when the lock is free, it can move on, and be known elsewhere. */

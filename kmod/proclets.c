@@ -351,6 +351,12 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 	spin_lock_bh(&lproc->lock);
 	loc = xa_load(&lproc->locations, granule);
 	p = proclet_here(lproc, id);
+	if (p && p->state == PROCLET_INCOMING && !node) {
+		/* Destroyed where it was about to leave: we hear of that first. */
+		if (loc && loc->id == id && loc->node == from)
+			p->ended = true;
+		goto unlock;
+	}
 	if (p && p->epoch >= epoch)
 		goto unlock;		/* it is here, the news are old */
 	if (p && !node) {
