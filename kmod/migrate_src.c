@@ -378,6 +378,24 @@ static void mig_undo(struct migration *m)
 	op_flush(lproc, &inbox);
 }
 
+/* It came to nothing: @err says why. */
+static void mig_give_up(struct migration *m, int err)
+{
+	struct proclet *p = m->p;
+	struct lproc *lproc = p->lproc;
+	bool empty;
+
+	if (err != -ESHUTDOWN)
+		mig_undo(m);
+	spin_lock_bh(&lproc->lock);
+	p->mig = NULL;
+	/* Destroyed meanwhile: we kept it from being freed. */
+	empty = err != -ESHUTDOWN && worker_check_dying(p);
+	spin_unlock_bh(&lproc->lock);
+	if (empty)
+		proclet_free(p);
+}
+
 /* Forget it: it runs at the destination, or nowhere (@to 0). */
 static void mig_forget(struct migration *m, u32 to)
 {
@@ -649,7 +667,7 @@ static void migrate_fn(struct work_struct *work)
 	struct migration *m = container_of(work, struct migration, work);
 	struct proclet *p = m->p;
 	struct lproc *lproc = p->lproc;
-	bool told, empty;
+	bool told;
 	struct op *op;
 	int err;
 
@@ -681,16 +699,10 @@ static void migrate_fn(struct work_struct *work)
 	if (!err || err == -ENOENT) {
 		mig_forget(m, err ? 0 : m->peer->id);
 	} else {
-		if (err != -ESHUTDOWN)
-			mig_undo(m);
 		spin_lock_bh(&lproc->lock);
-		p->mig = NULL;
 		lproc->stats.aborted++;
-		/* Destroyed meanwhile: we kept it from being freed. */
-		empty = err != -ESHUTDOWN && worker_check_dying(p);
 		spin_unlock_bh(&lproc->lock);
-		if (empty)
-			proclet_free(p);
+		mig_give_up(m, err);
 	}
 	if (op) {
 		if (err == -ESHUTDOWN)
@@ -716,7 +728,6 @@ int migrate_kill(struct proclet *p, struct peer *peer)
 	struct proclet_tcb *tcb;
 	struct migration *m;
 	struct thread *t;
-	bool empty;
 	struct op *op;
 	int err = 0;
 
@@ -736,14 +747,7 @@ int migrate_kill(struct proclet *p, struct peer *peer)
 		goto free;
 	err = mig_stop(m);
 	if (err) {
-		if (err != -ESHUTDOWN)
-			mig_undo(m);
-		spin_lock_bh(&lproc->lock);
-		p->mig = NULL;
-		empty = err != -ESHUTDOWN && worker_check_dying(p);
-		spin_unlock_bh(&lproc->lock);
-		if (empty)
-			proclet_free(p);
+		mig_give_up(m, err);
 		goto free;
 	}
 	spin_lock_bh(&lproc->lock);

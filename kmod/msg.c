@@ -97,6 +97,23 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 	}
 }
 
+/* An answer to the source of a migration. */
+static bool for_source(const struct wire_hdr *hdr)
+{
+	switch (le16_to_cpu(hdr->type)) {
+	case WIRE_ACCEPT:
+	case WIRE_REFUSE:
+	case WIRE_COPIED:
+	case WIRE_READY:
+	case WIRE_ACTIVE:
+	case WIRE_FETCHED:
+	case WIRE_STATUS:
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data, u32 len)
 {
 	const struct wire_hdr *hdr = data;
@@ -154,34 +171,11 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 	case WIRE_QUERY:
 		migrate_dst_recv(lproc, peer, type, data);
 		return 0;
-	case WIRE_ACCEPT:
-	case WIRE_REFUSE:
-	case WIRE_COPIED:
-	case WIRE_READY:
-	case WIRE_ACTIVE:
-	case WIRE_FETCHED:
-	case WIRE_STATUS:
+	default:
+		if (!for_source(hdr))
+			return -EPROTO;
 		migrate_src_recv(lproc, peer, type, data);
 		return 0;
-	default:
-		return -EPROTO;
-	}
-}
-
-/* An answer to the source of a migration. */
-static bool for_source(const struct wire_hdr *hdr)
-{
-	switch (le16_to_cpu(hdr->type)) {
-	case WIRE_ACCEPT:
-	case WIRE_REFUSE:
-	case WIRE_COPIED:
-	case WIRE_READY:
-	case WIRE_ACTIVE:
-	case WIRE_FETCHED:
-	case WIRE_STATUS:
-		return true;
-	default:
-		return false;
 	}
 }
 

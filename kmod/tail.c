@@ -289,7 +289,7 @@ static void tail_stream(struct tail *t)
 	} while (n);
 }
 
-/* Who waits for a page of it in the program has a signal, or must not wait longer. */
+/* Pages are lost: the proclet ends, with those of its threads that wait for them. */
 static void tail_kill(struct tail *t)
 {
 	struct lproc *lproc = t->lproc;

@@ -4,6 +4,7 @@
  * moves end in bounded time, and when it is back every proclet is whole and in
  * one place. Only for the transport rdma: nodes 2 and 3, not the root's.
  */
+#include "command.h"
 #include "tap.h"
 
 #include <linux/proclet.h>
@@ -52,36 +53,19 @@ static ssize_t fill(void *root, const void *in, size_t in_len, void *out, size_t
 		return -ENOMEM;
 	for (__u64 i = 0; i < w->words; i++)
 		w->data[i] = next_random(&state);
-	sum = checksum(w->data, w->words * 8);
-	memcpy(out, &sum, sizeof(sum));
-	return sizeof(sum);
+	return answer_checksum(w->data, w->words * 8, out, out_cap);
 }
 PROCLET_METHOD(fill);
 
 static ssize_t check(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	struct wanderer *w = root;
-	__u64 sum = checksum(w->data, w->words * 8);
 
 	(void)in;
 	(void)in_len;
-	if (out_cap != sizeof(sum))
-		return -EINVAL;
-	memcpy(out, &sum, sizeof(sum));
-	return sizeof(sum);
+	return answer_checksum(w->data, w->words * 8, out, out_cap);
 }
 PROCLET_METHOD(check);
-
-/* Run a command on this node. */
-static ssize_t command(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)root;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	return system(in) ? -EIO : 0;
-}
-PROCLET_METHOD(command);
 
 /* From this node to another. */
 static ssize_t relay(void *root, const void *in, size_t in_len, void *out, size_t out_cap)

@@ -4,6 +4,7 @@
  * The pages follow by themselves, and at once when they are touched, by the program, by the
  * kernel for it, or from afar; if the source is lost before, that proclet dies, and only it.
  */
+#include "command.h"
 #include "tap.h"
 
 #include <linux/proclet.h>
@@ -32,23 +33,17 @@ static ssize_t fill(void *root, const void *in, size_t in_len, void *out, size_t
 		return -ENOMEM;
 	for (__u64 i = 0; i < b->bytes / 8; i++)
 		b->words[i] = next_random(&state);
-	sum = checksum(b->words, b->bytes);
-	memcpy(out, &sum, sizeof(sum));
-	return sizeof(sum);
+	return answer_checksum(b->words, b->bytes, out, out_cap);
 }
 PROCLET_METHOD(fill);
 
 static ssize_t sum_of(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	struct block *b = root;
-	__u64 sum = checksum(b->words, b->bytes);
 
 	(void)in;
 	(void)in_len;
-	if (out_cap != sizeof(sum))
-		return -EINVAL;
-	memcpy(out, &sum, sizeof(sum));
-	return sizeof(sum);
+	return answer_checksum(b->words, b->bytes, out, out_cap);
 }
 PROCLET_METHOD(sum_of);
 
@@ -135,16 +130,6 @@ static ssize_t crawl(void *root, const void *in, size_t in_len, void *out, size_
 	return sum & 1;
 }
 PROCLET_METHOD(crawl);
-
-static ssize_t command(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)root;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	return system(in) ? -EIO : 0;
-}
-PROCLET_METHOD(command);
 
 /* Run a command on a node. */
 static int run_on(int node, const char *text)

@@ -302,4 +302,16 @@ static inline __u64 checksum(const void *data, size_t len)
 	return sum;
 }
 
+/* What a method answers that is asked for the checksum of @data. */
+static inline ssize_t answer_checksum(const void *data, size_t len, void *out, size_t out_cap)
+{
+	__u64 sum;
+
+	if (out_cap != sizeof(sum))
+		return -EINVAL;
+	sum = checksum(data, len);
+	memcpy(out, &sum, sizeof(sum));
+	return sizeof(sum);
+}
+
 #endif /* PROCLET_SELFTEST_TAP_H */

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Calls with a timeout, on nodes whose clocks begin an hour apart. */
+#include "command.h"
 #include "skew.h"
 
 static ssize_t bump(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
@@ -28,16 +29,6 @@ static ssize_t spin(void *root, const void *in, size_t in_len, void *out, size_t
 	return 0;
 }
 PROCLET_METHOD(spin);
-
-static ssize_t command(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	(void)root;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	return system(in) ? -EIO : 0;
-}
-PROCLET_METHOD(command);
 
 static ssize_t pid(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
