@@ -40,11 +40,12 @@ struct vm_area_struct;
  * @start: address
  * @size: bytes of address space
  * @limit: bytes that may be touched; multiple of PAGE_SIZE
- * @lowest: a heap's: the lowest @limit since the pages were exposed for a migration
+ * @watched: a heap's: SEGMENT_TOUCHED is kept up to date, for a migration
+ * @lowest: the lowest @limit since it is
  * @gone: not accessible: being moved or freed
  * @left: a thread's: it has been committed to another node
- * @sem: faults hold it for reading; who changes @limit, @gone or takes pages
- *       away, for writing
+ * @sem: faults hold it for reading; who changes @limit, @gone, @watched or takes
+ *       pages away, for writing
  * @pages: struct page by index
  * @npages: of them
  * @ref: region, whoever found it with segment_get()
@@ -56,6 +57,7 @@ struct segment {
 	u64 start;
 	u64 size;
 	u64 limit;
+	bool watched;
 	u64 lowest;
 	bool gone;
 	bool left;
@@ -67,6 +69,12 @@ struct segment {
 	struct tail *tail;
 	struct rcu_head rcu;
 };
+
+/*
+ * Mark in segment.pages: since the segment is watched the page was new, mapped, written by
+ * us, or somebody else held it. All others are neither written nor held.
+ */
+#define SEGMENT_TOUCHED		XA_MARK_0
 
 /* Something that a worker can take up: a call to begin or a thread to resume. */
 struct work_item {
@@ -551,7 +559,10 @@ void segment_put(struct segment *seg);
 void segment_remove(struct segment *seg);	/* unmap, free pages, forget */
 void segment_hide(struct segment *seg);		/* no access until shown again */
 void segment_show(struct segment *seg);
-void segment_zap(struct segment *seg);		/* out of the page tables */
+void segment_zap(struct segment *seg);
+void segment_watch(struct segment *seg);
+void segment_unwatch(struct segment *seg);
+void segment_touch(struct segment *seg, unsigned long index);		/* out of the page tables */
 int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden */
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */

@@ -84,6 +84,7 @@ static int heap_write(struct segment *heap, u64 off, const struct payload *pl)
 		from = payload_at(pl, done, &run);
 		run = min_t(u32, run, PAGE_SIZE - offset_in_page(off));
 		page = xa_load(&heap->pages, off >> PAGE_SHIFT);
+		segment_touch(heap, off >> PAGE_SHIFT);
 		copy_to_heap(page_address(page) + offset_in_page(off), from, run);
 		SetPageDirty(page);	/* for a migration, see migrate_pages.c */
 	}

@@ -4,9 +4,11 @@
  * told where to read them.
  *
  * The heap's pages are exposed before the freeze, so that only what is new then has
- * to be registered in the blackout. Pre-copy has them read before it, too: what is
- * written meanwhile is read again. Taking the pages out of the page tables leaves
- * PG_dirty on those that were written, by the program, the kernel or a device.
+ * to be registered in the blackout. From then on it is watched: only what was touched
+ * is looked at again, so that the blackout does not depend on the size of the heap.
+ * Pre-copy has the pages read before the freeze, too: what is written meanwhile is read
+ * again. Taking the pages out of the page tables leaves PG_dirty on those that were
+ * written, by the program, the kernel or a device.
  */
 #include <linux/bitmap.h>
 #include <linux/list_sort.h>
@@ -50,11 +52,7 @@ int mig_early_expose(struct migration *m)
 	unsigned long index, max;
 	struct page *page;
 
-	/* From here on we hear of it when pages are taken away. */
-	down_write(&heap->sem);
-	heap->lowest = heap->limit;
-	up_write(&heap->sem);
-
+	segment_watch(heap);
 	max = atomic_long_read(&heap->npages);
 	if (!max)
 		return 0;
@@ -64,14 +62,37 @@ int mig_early_expose(struct migration *m)
 		return -ENOMEM;
 	down_read(&heap->sem);
 	xa_for_each(&heap->pages, index, page) {
-		if (set->n == max || index >= heap->limit >> PAGE_SHIFT)
+		if (index >= heap->limit >> PAGE_SHIFT)
 			break;
+		/* Somebody else holds it, and may write it without mapping it again. */
+		if (page_count(page) != 1 || set->n == max)
+			segment_touch(heap, index);
+		if (set->n == max)
+			continue;	/* others are new */
 		get_page(page);
 		set->pages[set->n] = page;
 		m->index[set->n++] = index;
 	}
 	up_read(&heap->sem);
 	return set->n ? expose(m, set) : 0;
+}
+
+/* The number in the early set of the page at @index, if it is still the same. */
+static u32 early_find(const struct migration *m, unsigned long index,
+		      const struct page *page)
+{
+	u32 low = 0, high = m->early.n, mid;
+
+	while (low < high) {
+		mid = low + (high - low) / 2;
+		if (m->index[mid] < index)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low < m->early.n && m->index[low] == index && m->early.pages[low] == page)
+		return low;
+	return NOT_EARLY;
 }
 
 /* From now on note which of the early pages are written. */
@@ -92,29 +113,19 @@ int mig_early_track(struct migration *m)
 /* How many have been written since the last look, or the tracking began? */
 u32 mig_early_dirty(struct migration *m)
 {
-	u32 i;
+	struct segment *heap = m->p->heap;
+	unsigned long index;
+	struct page *page;
+	u32 early;
 
-	segment_zap(m->p->heap);
-	for (i = 0; i < m->early.n; i++) {
-		if (TestClearPageDirty(m->early.pages[i]))
-			__set_bit(i, m->dirty);
+	segment_zap(heap);
+	xa_for_each_marked(&heap->pages, index, page, SEGMENT_TOUCHED) {
+		early = early_find(m, index, page);
+		if (early != NOT_EARLY && TestClearPageDirty(page))
+			__set_bit(early, m->dirty);
 		cond_resched();
 	}
 	return bitmap_weight(m->dirty, m->early.n);
-}
-
-/*
- * The number in the early set of the page at @index, if it is still the same; *@at: where
- * to look, as @index ascends.
- */
-static u32 early_find(const struct migration *m, unsigned long index,
-		      const struct page *page, u32 *at)
-{
-	while (*at < m->early.n && m->index[*at] < index)
-		++*at;
-	if (*at < m->early.n && m->index[*at] == index && m->early.pages[*at] == page)
-		return *at;
-	return NOT_EARLY;
 }
 
 /* A page that somebody else holds must stay where it is. */
@@ -124,10 +135,9 @@ bool mig_pages_pinned(struct migration *m)
 	unsigned long index;
 	struct page *page;
 	struct thread *t;
-	u32 at = 0;
 
-	xa_for_each(&p->heap->pages, index, page)
-		if (page_count(page) != 1 + (early_find(m, index, page, &at) != NOT_EARLY))
+	xa_for_each_marked(&p->heap->pages, index, page, SEGMENT_TOUCHED)
+		if (page_count(page) != 1 + (early_find(m, index, page) != NOT_EARLY))
 			return true;
 	list_for_each_entry(t, &p->threads, entry)
 		xa_for_each(&t->seg->pages, index, page)
@@ -189,15 +199,15 @@ static u32 list_heap(struct listing *l)
 {
 	struct migration *m = l->m;
 	struct segment *heap = m->p->heap;
-	u32 before = l->nexts, at = 0, early;
+	u32 before = l->nexts, early;
 	unsigned long index;
 	struct page *page;
 
 	l->next = ULONG_MAX;
-	xa_for_each(&heap->pages, index, page) {
+	xa_for_each_marked(&heap->pages, index, page, SEGMENT_TOUCHED) {
 		if (index >= heap->limit >> PAGE_SHIFT)
 			break;
-		early = early_find(m, index, page, &at);
+		early = early_find(m, index, page);
 		if (early == NOT_EARLY || (m->dirty && test_bit(early, m->dirty)))
 			list_page(l, index, page, early);
 	}

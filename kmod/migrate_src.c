@@ -385,6 +385,7 @@ static void mig_give_up(struct migration *m, int err)
 	struct lproc *lproc = p->lproc;
 	bool empty;
 
+	segment_unwatch(p->heap);
 	if (err != -ESHUTDOWN)
 		mig_undo(m);
 	spin_lock_bh(&lproc->lock);

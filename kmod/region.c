@@ -229,6 +229,36 @@ void segment_zap(struct segment *seg)
 	segment_unmap(seg, 0, seg->size);
 }
 
+/* From now on mark what is touched; nothing is mapped. */
+void segment_watch(struct segment *seg)
+{
+	unsigned long index;
+	struct page *page;
+
+	down_write(&seg->sem);
+	xa_for_each_marked(&seg->pages, index, page, SEGMENT_TOUCHED)
+		xa_clear_mark(&seg->pages, index, SEGMENT_TOUCHED);
+	seg->watched = true;
+	seg->lowest = seg->limit;
+	segment_unmap(seg, 0, seg->size);
+	up_write(&seg->sem);
+}
+
+void segment_unwatch(struct segment *seg)
+{
+	down_write(&seg->sem);
+	seg->watched = false;
+	up_write(&seg->sem);
+}
+
+/* Before the page at @index is mapped or written. */
+void segment_touch(struct segment *seg, unsigned long index)
+{
+	lockdep_assert_held(&seg->sem);
+	if (seg->watched)
+		xa_set_mark(&seg->pages, index, SEGMENT_TOUCHED);
+}
+
 void segment_show(struct segment *seg)
 {
 	down_write(&seg->sem);
@@ -357,6 +387,7 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 		ret = VM_FAULT_OOM;
 		goto out;
 	}
+	segment_touch(seg, index);
 	err = vm_insert_page(vma, addr, page);
 	if (err && err != -EBUSY) {	/* -EBUSY: another thread's fault was faster */
 		ret = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
@@ -370,7 +401,10 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 		    !segment_accessible(seg, addr - seg->start))
 			break;
 		page = xa_load(&seg->pages, ++index);
-		if (!page || vm_insert_page(vma, addr, page))
+		if (!page)
+			break;
+		segment_touch(seg, index);
+		if (vm_insert_page(vma, addr, page))
 			break;
 	}
 out:
