@@ -112,7 +112,7 @@ int lproc_nodes(int *ids, int cap);
  * @capacity: largest size of its heap, 1 MiB to 64 GiB, rounded up to a power
  *            of two; memory is used only as it is touched
  * @node: where; 0: the library chooses (nodes in turn)
- * @flags: PROCLET_PINNED or 0
+ * @flags: 0, PROCLET_PINNED, PROCLET_DURABLE_MOVE
  * @root_size: bytes of the root object
  */
 struct proclet_attr {
@@ -123,6 +123,7 @@ struct proclet_attr {
 };
 
 #define PROCLET_PINNED		1	/* never moves */
+#define PROCLET_DURABLE_MOVE	2	/* by post-copy only if proclet_migrate() asks for that */
 #define PROCLET_ATTR_INIT	{ .capacity = (size_t)64 << 20 }
 
 /**
@@ -253,8 +254,9 @@ int proclet_locate(proclet_t p);
  *         follows, what is touched first. If the node that it came from is lost before
  *         all has come, the proclet is, too: its callers get -ECONNRESET
  *
- * By itself it stops a proclet of up to 1 MiB, and copies a larger one before (parameters
- * stop_pages and move_mode of the module).
+ * By itself it stops a proclet of up to 1 MiB, and copies a larger one before, but goes by
+ * post-copy if more would be written meanwhile than is worth it, and the proclet has not
+ * PROCLET_DURABLE_MOVE (parameters stop_pages, write_percent and move_mode of the module).
  *
  * Returns 0, -EBUSY (pinned, about to move already, memory pinned by a device or
  * system call, or a thread could not be parked in time), -ENOMEM (refused by

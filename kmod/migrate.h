@@ -57,6 +57,7 @@ struct mig_offer {
  *         read after the freeze
  * @late: all others that travel; they belong to the frozen proclet
  * @tail: the destination reads @early after COMMIT (post-copy)
+ * @weigh: pre-copy, if it does not write too much while the destination is asked
  * @donor: in lproc.donors, while it does
  * @offer: the one that the destination has not read yet
  * @move: how it went
@@ -77,15 +78,18 @@ struct migration {
 	unsigned long *dirty;
 	struct page_set late;
 	bool tail;
+	bool weigh;
 	struct list_head donor;
 	struct mig_offer offer;
 	struct proclet_move move;
 };
 
 /* migrate_pages.c: which pages travel, and how the destination is told */
+int mig_early_list(struct migration *m);
 int mig_early_expose(struct migration *m);
 int mig_early_offer(struct migration *m, bool read);
 int mig_early_track(struct migration *m);
+void mig_early_untrack(struct migration *m);
 u32 mig_early_dirty(struct migration *m);
 bool mig_pages_pinned(struct migration *m);
 int mig_offer_build(struct migration *m);

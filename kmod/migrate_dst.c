@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migration, the destination's side: memory first, then the offer is read, and
- * with COMMIT the proclet lives here. Whatever happens before, it is dropped.
+ * Migration, the destination's side: memory first, then the offer is read, and with
+ * COMMIT, or by post-copy at once, the proclet lives here. Whatever happens before, it
+ * is dropped.
  */
 #include <linux/list_sort.h>
 #include <linux/mm.h>
@@ -46,7 +47,8 @@
  * @aborted: drop it as soon as no read is on its way, under lproc.lock
  * @busy: work is queued or a read is on its way, under lproc.lock
  * @ready: everything is here; waits for COMMIT, under lproc.lock
- * @was_ready: READY was sent
+ * @taken: it will live here, whatever comes, under lproc.lock
+ * @may_ask: the source may be in doubt about it: READY was sent, or it was given to us
  * @nthreads: announced
  * @refs: to the proclet, as the offer says
  * @charged: bytes for @npages, beyond the heap's, charged to the node
@@ -87,7 +89,8 @@ struct incoming {
 	bool aborted;
 	bool busy;
 	bool ready;
-	bool was_ready;
+	bool taken;
+	bool may_ask;
 };
 
 static void in_answer(struct incoming *in, u32 type, s32 status, u64 ns)
@@ -147,7 +150,7 @@ static void in_drop(struct incoming *in, int err)
 		segment_remove(t->seg);
 	}
 	/* A source in doubt may ask: only of those it can know that they are off. */
-	if (in->was_ready)
+	if (in->may_ask)
 		xa_store_bh(&lproc->dropped, in->mig, xa_mk_value(in->peer->id),
 			 GFP_KERNEL | __GFP_NOFAIL);
 	spin_lock_bh(&lproc->lock);
@@ -184,7 +187,7 @@ static void in_step_done(struct incoming *in, u32 answer)
 	spin_lock_bh(&lproc->lock);
 	aborted = in->aborted || lproc->dying;
 	in->ready = answer == WIRE_READY && !aborted;
-	in->was_ready = in->ready;
+	in->may_ask = in->ready;
 	/* Who drops it stays busy: nobody else does it again. */
 	if (!aborted)
 		in->busy = false;
@@ -286,7 +289,7 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 	in->npages = le64_to_cpu(w->npages);
 	in->capacity = le64_to_cpu(w->capacity);
 	in->brk = le64_to_cpu(w->brk);
-	in->flags = le32_to_cpu(w->flags) & PROCLET_CREATE_PINNED;
+	in->flags = le32_to_cpu(w->flags) & PROCLET_CREATE_FLAGS;
 	INIT_LIST_HEAD(&in->spare);
 	INIT_LIST_HEAD(&in->threads);
 	in->nthreads = le32_to_cpu(w->nthreads);
@@ -340,6 +343,22 @@ static int in_read(struct incoming *in, struct page **pages, u32 npages, const v
 	return in->peer->node->ops->read(&in->rd);
 }
 
+static void in_commit(struct incoming *in);
+
+/* It was given to us with the offer. */
+static void in_take(struct incoming *in)
+{
+	struct lproc *lproc = in->lproc;
+
+	spin_lock_bh(&lproc->lock);
+	in->taken = !in->aborted && !lproc->dying;
+	spin_unlock_bh(&lproc->lock);
+	if (in->taken)
+		in_commit(in);
+	else
+		in_drop(in, -ECANCELED);
+}
+
 /* All that was offered has arrived. */
 static void in_arrived(struct work_struct *work)
 {
@@ -354,7 +373,10 @@ static void in_arrived(struct work_struct *work)
 	offer_done(in);
 	if (early && in->offer_flags & WIRE_OFFER_READ)
 		in->copied = true;
-	in_step_done(in, early ? WIRE_COPIED : WIRE_READY);
+	if (in->tail)
+		in_take(in);
+	else
+		in_step_done(in, early ? WIRE_COPIED : WIRE_READY);
 }
 
 static struct page *take_page(struct incoming *in)
@@ -651,8 +673,10 @@ static void in_offer(struct work_struct *work)
 void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire_offer *w)
 {
 	u32 len = le32_to_cpu(w->blob_len), n = le32_to_cpu(w->ndescs);
+	u32 flags = le32_to_cpu(w->flags);
 	struct xport_desc *descs = NULL;
 	struct incoming *in;
+	bool known;
 	void *blob;
 
 	blob = kvmalloc(len, GFP_KERNEL_ACCOUNT);
@@ -665,6 +689,7 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 	}
 	spin_lock_bh(&lproc->lock);
 	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
+	known = in;
 	if (in && (in->busy || in->blob || in->ready || in->aborted))
 		in = NULL;	/* offered twice, or not accepted yet */
 	if (in) {
@@ -674,13 +699,17 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		in->descs = descs;
 		in->blob_ndescs = n;
 		in->refs = le32_to_cpu(w->refs);
-		in->offer_flags = le32_to_cpu(w->flags);
+		in->offer_flags = flags;
 		in->keep = le64_to_cpu(w->keep);
+		in->may_ask = (flags & (WIRE_OFFER_EARLY | WIRE_OFFER_TAIL)) == WIRE_OFFER_TAIL;
 	}
 	spin_unlock_bh(&lproc->lock);
 	if (!in) {
 		kvfree(blob);
 		kvfree(descs);
+		if (!known)
+			migrate_send(peer, WIRE_REFUSE, lproc->key, le64_to_cpu(w->proclet),
+				     le64_to_cpu(w->mig), 0, -EHOSTUNREACH, 0);
 		return;
 	}
 	if (!blob || (n && !descs)) {
@@ -688,7 +717,11 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		return;
 	}
 	INIT_WORK(&in->work, in_offer);
-	queue_work(lproc->node->wq, &in->work);
+	/* The last one is short, and its proclet stands still. */
+	if (flags & WIRE_OFFER_EARLY)
+		queue_work(lproc->node->wq, &in->work);
+	else
+		in_offer(&in->work);
 }
 
 /* They go on waiting in the order in which they began to. */
@@ -770,25 +803,6 @@ static void in_commit(struct incoming *in)
 	in_free(in);
 }
 
-static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_mig *w)
-{
-	u64 id = le64_to_cpu(w->proclet), mig = le64_to_cpu(w->mig);
-	bool off;
-
-	/*
-	 * What we have not dropped ourselves did run here. What is still incoming
-	 * will not: a COMMIT would have come before this.
-	 */
-	spin_lock_bh(&lproc->lock);
-	off = in_find(lproc, peer, id, mig);
-	spin_unlock_bh(&lproc->lock);
-	/* Not forgotten: it may ask again, when an answer was lost. */
-	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id))
-		off = true;
-	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),
-		     !off, 0);
-}
-
 /* Stop it as soon as it is idle. Returns it if that is now. Under the lock. */
 static struct incoming *in_abort(struct incoming *in)
 {
@@ -797,6 +811,32 @@ static struct incoming *in_abort(struct incoming *in)
 		return NULL;
 	in->busy = true;
 	return in;
+}
+
+static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_mig *w)
+{
+	u64 id = le64_to_cpu(w->proclet), mig = le64_to_cpu(w->mig);
+	struct incoming *in, *drop = NULL;
+	bool off;
+
+	/*
+	 * What we have not dropped ourselves did run here. What is still incoming will
+	 * not: a COMMIT would have come before this, and what was given to us with the
+	 * offer we do not take any more.
+	 */
+	spin_lock_bh(&lproc->lock);
+	in = in_find(lproc, peer, id, mig);
+	off = in && !in->taken;
+	if (off && !in->aborted)
+		drop = in_abort(in);
+	spin_unlock_bh(&lproc->lock);
+	if (drop)
+		in_drop(drop, -ECANCELED);
+	/* Not forgotten: it may ask again, when an answer was lost. */
+	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id))
+		off = true;
+	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),
+		     !off, 0);
 }
 
 void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
@@ -817,6 +857,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 	} else if (in) {
 		in->ready = false;
 		in->busy = true;
+		in->taken = true;
 	}
 	spin_unlock_bh(&lproc->lock);
 	if (in && type == WIRE_ABORT)

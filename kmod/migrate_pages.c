@@ -44,8 +44,14 @@ static int expose(struct migration *m, struct page_set *set)
 	return err;
 }
 
-/* Have the destination able to read the heap as it is now. */
+/* Have the destination able to read the early pages. */
 int mig_early_expose(struct migration *m)
+{
+	return expose(m, &m->early);
+}
+
+/* The heap as it is now, to be told of what is touched from here on. */
+int mig_early_list(struct migration *m)
 {
 	struct segment *heap = m->p->heap;
 	struct page_set *set = &m->early;
@@ -74,7 +80,7 @@ int mig_early_expose(struct migration *m)
 		m->index[set->n++] = index;
 	}
 	up_read(&heap->sem);
-	return set->n ? expose(m, set) : 0;
+	return 0;
 }
 
 /* The number in the early set of the page at @index, if it is still the same. */
@@ -108,6 +114,12 @@ int mig_early_track(struct migration *m)
 	for (i = 0; i < m->early.n; i++)
 		ClearPageDirty(m->early.pages[i]);
 	return 0;
+}
+
+void mig_early_untrack(struct migration *m)
+{
+	kvfree(m->dirty);
+	m->dirty = NULL;
 }
 
 /* How many have been written since the last look, or the tracking began? */
@@ -506,10 +518,9 @@ void mig_pages_end(struct migration *m)
 		put_page(m->early.pages[i]);
 	kvfree(m->early.pages);
 	kvfree(m->index);
-	kvfree(m->dirty);
+	mig_early_untrack(m);
 	kvfree(m->late.pages);
 	memset(&m->early, 0, sizeof(m->early));
 	memset(&m->late, 0, sizeof(m->late));
 	m->index = NULL;
-	m->dirty = NULL;
 }

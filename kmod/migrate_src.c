@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Migration, the source's side (DESIGN section 6): one work item drives one
- * migration from PREPARE to ACTIVE or back. Until COMMIT is sent everything can
- * be taken back.
+ * migration from PREPARE to ACTIVE or back. Until COMMIT is sent, or the last offer of
+ * a post-copy, everything can be taken back.
  */
 #include <linux/moduleparam.h>
 #include <linux/slab.h>
@@ -25,10 +25,18 @@ MODULE_PARM_DESC(move_mode, "how proclets move if no mode is asked for: 1: stop-
 
 static unsigned int stop_pages = 256;
 module_param(stop_pages, uint, 0644);
-MODULE_PARM_DESC(stop_pages, "a heap of up to so many pages moves by stop-and-copy, a larger one by pre-copy");
+MODULE_PARM_DESC(stop_pages, "a heap of up to so many pages moves by stop-and-copy, a larger one by pre-copy, or post-copy if write_percent says so");
+
+static unsigned int write_percent = 50;
+module_param(write_percent, uint, 0644);
+MODULE_PARM_DESC(write_percent, "a heap moves by post-copy rather than pre-copy if more than so much of it would be written while it is copied");
 
 #define PRECOPY_ROUNDS	5
 #define PRECOPY_FEW	16	/* pages not worth a round */
+#define PERCENT_MAX	10000U
+#define PAGE_NS		1000U	/* to copy a page, as long as nothing is known */
+#define PAGE_NS_MAX	100000U
+#define LEARN_PAGES	64	/* of fewer, the time is that of messages */
 
 /* What the destination, or its loss, has told us: bits of migration.events. */
 #define EV_ACCEPT	BIT(0)
@@ -443,7 +451,7 @@ static void mig_forget(struct migration *m, u32 to)
 }
 
 /*
- * COMMIT is out and the connection is gone: the destination may run it, so we
+ * It was given away and the connection is gone: the destination may run it, so we
  * do not. When it is connected again it knows.
  */
 static int mig_in_doubt(struct migration *m)
@@ -474,7 +482,7 @@ static int mig_in_doubt(struct migration *m)
 		mig_send(m, WIRE_QUERY, 0);
 	for (;;) {
 		wait_event(m->wait, READ_ONCE(m->events) &
-			   (EV_UP | EV_STATUS | EV_ACTIVE | EV_END));
+			   (EV_UP | EV_STATUS | EV_ACTIVE | EV_REFUSE | EV_END));
 		spin_lock_bh(&lproc->lock);
 		events = m->events;
 		m->events &= ~(EV_UP | EV_LOST);
@@ -483,6 +491,8 @@ static int mig_in_doubt(struct migration *m)
 			return -ESHUTDOWN;
 		if (events & EV_ACTIVE)
 			return 0;
+		if (events & EV_REFUSE)
+			return -EHOSTUNREACH;
 		if (events & EV_STATUS)
 			return m->status == 1 ? 0 :
 			       m->status == 0 ? -EHOSTUNREACH : -ENOENT;
@@ -491,6 +501,20 @@ static int mig_in_doubt(struct migration *m)
 			return -ENOENT;
 		mig_send(m, WIRE_QUERY, 0);
 	}
+}
+
+/* It was given away: from here on only the destination knows whether it runs there. */
+static int mig_given(struct migration *m)
+{
+	u32 got;
+
+	wait_event(m->wait, (got = READ_ONCE(m->events)) &
+		   (EV_ACTIVE | EV_REFUSE | EV_LOST | EV_END));
+	if (got & EV_ACTIVE)
+		return 0;
+	if (got & EV_END)
+		return -ESHUTDOWN;
+	return got & EV_REFUSE ? refusal(READ_ONCE(m->status)) : mig_in_doubt(m);
 }
 
 static u64 since(ktime_t *t)
@@ -505,23 +529,72 @@ static u64 since(ktime_t *t)
 	trace_proclet_migrate((m)->p->lproc->node->id, (m)->p->id, (m)->id,	\
 			      (m)->peer->id, MIGRATE_##phase, ns, err)
 
+static void mig_chosen(struct migration *m, u32 mode, u32 why)
+{
+	m->move.mode = mode;
+	m->move.why = why;
+	if (m->weigh)
+		return;
+	trace_proclet_migrate_mode(m->p->lproc->node->id, m->p->id, m->id, mode, why,
+				   atomic_long_read(&m->p->heap->npages));
+}
+
+static bool mig_durable(const struct migration *m)
+{
+	return m->p->flags & PROCLET_CREATE_DURABLE_MOVE;
+}
+
 /* Choose, if the request does not. */
 static void mig_choose(struct migration *m)
 {
-	u64 npages = atomic_long_read(&m->p->heap->npages);
-	enum migrate_why reason = MIGRATE_ASKED;
+	u32 param = READ_ONCE(move_mode);
 
-	if (m->move.mode == PROCLET_MOVE_AUTO) {
-		m->move.mode = READ_ONCE(move_mode);
-		reason = MIGRATE_PARAMETER;
+	if (m->move.mode != PROCLET_MOVE_AUTO) {
+		mig_chosen(m, m->move.mode, PROCLET_WHY_ASKED);
+	} else if (param == PROCLET_MOVE_POSTCOPY && mig_durable(m)) {
+		mig_chosen(m, PROCLET_MOVE_PRECOPY, PROCLET_WHY_DURABLE);
+	} else if (param && param <= PROCLET_MOVE_POSTCOPY) {
+		mig_chosen(m, param, PROCLET_WHY_PARAMETER);
+	} else if (atomic_long_read(&m->p->heap->npages) <= READ_ONCE(stop_pages)) {
+		mig_chosen(m, PROCLET_MOVE_STOP, PROCLET_WHY_SIZE);
+	} else {
+		m->weigh = true;
+		mig_chosen(m, PROCLET_MOVE_PRECOPY, PROCLET_WHY_SIZE);
 	}
-	if (!m->move.mode || m->move.mode > PROCLET_MOVE_POSTCOPY) {
-		m->move.mode = npages > READ_ONCE(stop_pages) ? PROCLET_MOVE_PRECOPY :
-			       PROCLET_MOVE_STOP;
-		reason = MIGRATE_SIZE;
+}
+
+/* The destination has read so many pages in @ns. */
+static void mig_learn(struct migration *m, u64 pages, u64 ns)
+{
+	u32 old = READ_ONCE(m->peer->page_ns), new;
+
+	if (pages < LEARN_PAGES)
+		return;
+	new = min_t(u64, div64_u64(ns, pages), PAGE_NS_MAX);
+	WRITE_ONCE(m->peer->page_ns, old ? (3 * old + new) / 4 : new);
+}
+
+/*
+ * What was written while the destination was asked, in @ns, tells how much will be while
+ * the heap is copied: pre-copy is of no use if that is too much.
+ */
+static void mig_weigh(struct migration *m, u64 ns)
+{
+	u64 copy = (u64)m->early.n * (READ_ONCE(m->peer->page_ns) ?: PAGE_NS) / 1000 + 1;
+	u32 percent = min(READ_ONCE(write_percent), PERCENT_MAX);
+	u64 dirty = mig_early_dirty(m);
+	u32 mode = PROCLET_MOVE_PRECOPY, why = PROCLET_WHY_SIZE;
+
+	/* All in us: no product is larger than 64 bits. */
+	if (100 * dirty * copy > (u64)m->early.n * percent * div_u64(ns, 1000)) {
+		why = mig_durable(m) ? PROCLET_WHY_DURABLE : PROCLET_WHY_WRITES;
+		if (!mig_durable(m))
+			mode = PROCLET_MOVE_POSTCOPY;
 	}
-	trace_proclet_migrate_mode(m->p->lproc->node->id, m->p->id, m->id, m->move.mode,
-				   reason, npages);
+	if (mode == PROCLET_MOVE_POSTCOPY)
+		mig_early_untrack(m);
+	m->weigh = false;
+	mig_chosen(m, mode, why);
 }
 
 /* Tell the destination of the early pages, and wait until it has them. */
@@ -546,22 +619,31 @@ static int mig_early_round(struct migration *m, bool all)
  */
 static int mig_early(struct migration *m)
 {
-	u32 before = m->early.n, dirty;
+	u32 before, dirty;
+	u64 bytes;
+	ktime_t t;
 	int err;
 
-	err = mig_early_expose(m);
+	err = m->early.pages ? 0 : mig_early_list(m);
 	if (err || !m->early.n)
 		return err;
+	err = mig_early_expose(m);
+	if (err)
+		return err;
 	m->tail = m->move.mode == PROCLET_MOVE_POSTCOPY;
-	if (m->move.mode == PROCLET_MOVE_PRECOPY) {
+	if (m->move.mode == PROCLET_MOVE_PRECOPY && !m->dirty) {
 		err = mig_early_track(m);
 		if (err)
 			return err;
 	}
+	before = m->early.n;
 	for (;;) {
+		bytes = m->move.bytes;
+		t = ktime_get();
 		err = mig_early_round(m, !m->move.rounds);
 		if (err || !m->dirty)
 			return err;
+		mig_learn(m, (m->move.bytes - bytes) >> PAGE_SHIFT, since(&t));
 		m->move.rounds++;
 		dirty = mig_early_dirty(m);
 		if (dirty <= PRECOPY_FEW || dirty > before / 2 ||
@@ -571,10 +653,18 @@ static int mig_early(struct migration *m)
 	}
 }
 
+/* Their addresses can come back before we have forgotten them. */
+static void mig_threads_left(struct migration *m)
+{
+	struct thread *t;
+
+	list_for_each_entry(t, &m->p->threads, entry)
+		WRITE_ONCE(t->seg->left, true);
+}
+
 static int mig_run(struct migration *m)
 {
 	struct proclet_move *move = &m->move;
-	struct thread *thread;
 	ktime_t start, t;
 	int err;
 
@@ -582,13 +672,19 @@ static int mig_run(struct migration *m)
 	err = tail_hurry(m->p->heap) ? mig_wait(m, EV_WHOLE) : 0;
 	if (err)
 		return err;
-	t = ktime_get();
 	mig_choose(m);
+	if (m->weigh)
+		err = mig_early_list(m) ?: mig_early_track(m);
+	if (err)
+		return err;
+	t = ktime_get();
 	err = mig_prepare(m);
 	move->prepare_ns = since(&t);
 	mig_trace(m, PREPARE, move->prepare_ns, err);
 	if (err)
 		return err;
+	if (m->weigh)
+		mig_weigh(m, move->prepare_ns);
 	err = mig_early(m);
 	move->early_ns = since(&t);
 	mig_trace(m, EARLY, move->early_ns, err);
@@ -605,23 +701,23 @@ static int mig_run(struct migration *m)
 	mig_trace(m, OFFER, move->offer_ns, err);
 	if (err)
 		return err;
+	/* A proclet that leaves its memory behind is given away with the offer. */
+	if (m->tail)
+		mig_threads_left(m);
 	err = mig_offer_send(m, m->tail ? WIRE_OFFER_TAIL : 0);
 	if (!err)
-		err = mig_wait(m, EV_READY);
+		err = m->tail ? mig_given(m) : mig_wait(m, EV_READY);
 	move->pull_ns = since(&t);
 	mig_trace(m, PULL, move->pull_ns, err);
-	if (err)
-		return err;
-	list_for_each_entry(thread, &m->p->threads, entry)
-		WRITE_ONCE(thread->seg->left, true);
-	mig_send(m, WIRE_COMMIT, 0);
-	/* The point of no return. */
-	wait_event(m->wait, READ_ONCE(m->events) & (EV_ACTIVE | EV_LOST | EV_END));
-	move->commit_ns = since(&t);
+	if (!err && !m->tail) {
+		mig_learn(m, move->late_bytes >> PAGE_SHIFT, move->pull_ns);
+		mig_threads_left(m);
+		mig_send(m, WIRE_COMMIT, 0);
+		err = mig_given(m);
+		move->commit_ns = since(&t);
+		mig_trace(m, COMMIT, move->commit_ns, err);
+	}
 	move->blackout_ns = ktime_to_ns(ktime_sub(t, start));
-	if (!(READ_ONCE(m->events) & EV_ACTIVE))
-		err = READ_ONCE(m->events) & EV_END ? -ESHUTDOWN : mig_in_doubt(m);
-	mig_trace(m, COMMIT, move->commit_ns, err);
 	return err;
 }
 
@@ -636,7 +732,8 @@ static void mig_measure(struct migration *m)
 	hist_add(node, HIST_FREEZE, move->freeze_ns);
 	hist_add(node, HIST_OFFER, move->offer_ns);
 	hist_add(node, HIST_PULL, move->pull_ns);
-	hist_add(node, HIST_COMMIT, move->commit_ns);
+	if (!m->tail)
+		hist_add(node, HIST_COMMIT, move->commit_ns);
 	hist_add(node, HIST_RESUME, move->resume_ns);
 	hist_add(node, HIST_BLACKOUT, move->blackout_ns);
 }

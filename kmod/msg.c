@@ -63,17 +63,21 @@ static void msg_unread(struct peer *peer, const struct wire_hdr *hdr)
 /* The sender believes that we have a member: tell those who wait for one. */
 static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 {
-	const struct wire_prepare *prep = (const void *)hdr;
 	const struct wire_mig *mig = (const void *)hdr;
 	struct xport_msg *msg;
 	struct wire_leave *leave;
+
+	/* PREPARE and OFFER begin like it. */
+	BUILD_BUG_ON(offsetof(struct wire_prepare, mig) != offsetof(struct wire_mig, mig) ||
+		     offsetof(struct wire_offer, mig) != offsetof(struct wire_mig, mig));
 
 	if (le16_to_cpu(hdr->type) == WIRE_OP || le16_to_cpu(hdr->type) == WIRE_REPLY)
 		msg_unread(peer, hdr);
 	switch (le16_to_cpu(hdr->type)) {
 	case WIRE_PREPARE:
+	case WIRE_OFFER:
 		migrate_send(peer, WIRE_REFUSE, le64_to_cpu(hdr->lproc),
-			     le64_to_cpu(prep->proclet), le64_to_cpu(prep->mig), 0,
+			     le64_to_cpu(mig->proclet), le64_to_cpu(mig->mig), 0,
 			     -EHOSTUNREACH, 0);
 		break;
 	case WIRE_QUERY:
@@ -85,7 +89,6 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 	case WIRE_PROBE:
 	case WIRE_CANCEL:
 	case WIRE_ACCEPT:
-	case WIRE_OFFER:
 	case WIRE_COPIED:
 	case WIRE_READY:
 	case WIRE_COMMIT:

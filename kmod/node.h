@@ -113,6 +113,7 @@ struct pnode {
  * @wait: woken when @up changes
  * @msgs_in, @msgs_out, @bytes_in, @bytes_out: counted by the transport
  * @connects, @disconnects: since it was configured, counted by the transport
+ * @page_ns: what it has taken to read a page from us, on average; a guess, without a lock
  * @xport: the transport's state
  */
 struct peer {
@@ -132,6 +133,7 @@ struct peer {
 	atomic64_t bytes_out;
 	atomic64_t connects;
 	atomic64_t disconnects;
+	u32 page_ns;
 	struct rcu_head rcu;
 	void *xport;
 };

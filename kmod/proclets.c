@@ -169,7 +169,7 @@ s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, 
 	struct page *page;
 	int err;
 
-	if (args->flags & ~PROCLET_CREATE_PINNED || args->reserved)
+	if (args->flags & ~PROCLET_CREATE_FLAGS || args->reserved)
 		return -EINVAL;
 	if (!args->capacity || args->capacity > PROCLET_CAPACITY_MAX)
 		return -EINVAL;

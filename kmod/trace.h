@@ -45,18 +45,11 @@ TRACE_EVENT(proclet_state,
 	EM(ABORT, "abort")						\
 	EMe(DONE, "done")
 
-/* Why a migration has its mode: the request, the module's parameter, the heap's size. */
-#define MIGRATE_REASONS							\
-	EM(ASKED, "asked")						\
-	EM(PARAMETER, "parameter")					\
-	EMe(SIZE, "size")
-
 #ifndef _PROCLET_TRACE_ENUMS
 #define _PROCLET_TRACE_ENUMS
 #define EM(a, b)	MIGRATE_##a,
 #define EMe(a, b)	MIGRATE_##a
 enum migrate_phase { MIGRATE_PHASES };
-enum migrate_why { MIGRATE_REASONS };
 #undef EM
 #undef EMe
 #endif
@@ -64,7 +57,6 @@ enum migrate_why { MIGRATE_REASONS };
 #define EM(a, b)	TRACE_DEFINE_ENUM(MIGRATE_##a);
 #define EMe(a, b)	TRACE_DEFINE_ENUM(MIGRATE_##a);
 MIGRATE_PHASES
-MIGRATE_REASONS
 #undef EM
 #undef EMe
 #define EM(a, b)	{ MIGRATE_##a, b },
@@ -99,16 +91,18 @@ TRACE_EVENT(proclet_migrate,
 
 #define show_move_mode(m) __print_symbolic(m, { 1, "stop" }, { 2, "precopy" }, \
 						  { 3, "postcopy" })
+#define show_move_why(w) __print_symbolic(w, { 1, "asked" }, { 2, "parameter" },	\
+					  { 3, "size" }, { 4, "writes" }, { 5, "durable" })
 
 TRACE_EVENT(proclet_migrate_mode,
-	TP_PROTO(u32 node, u64 id, u64 mig, u32 mode, int reason, u64 pages),
-	TP_ARGS(node, id, mig, mode, reason, pages),
+	TP_PROTO(u32 node, u64 id, u64 mig, u32 mode, u32 why, u64 pages),
+	TP_ARGS(node, id, mig, mode, why, pages),
 	TP_STRUCT__entry(
 		__field(u32, node)
 		__field(u64, id)
 		__field(u64, mig)
 		__field(u32, mode)
-		__field(int, reason)
+		__field(u32, why)
 		__field(u64, pages)
 	),
 	TP_fast_assign(
@@ -116,13 +110,13 @@ TRACE_EVENT(proclet_migrate_mode,
 		__entry->id = id;
 		__entry->mig = mig;
 		__entry->mode = mode;
-		__entry->reason = reason;
+		__entry->why = why;
 		__entry->pages = pages;
 	),
-	TP_printk("node=%u proclet=%llx migration=%llx mode=%s reason=%s pages=%llu",
+	TP_printk("node=%u proclet=%llx migration=%llx mode=%s why=%s pages=%llu",
 		  __entry->node, __entry->id, __entry->mig,
 		  show_move_mode(__entry->mode),
-		  __print_symbolic(__entry->reason, MIGRATE_REASONS),
+		  show_move_why(__entry->why),
 		  __entry->pages)
 );
 

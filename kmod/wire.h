@@ -19,7 +19,7 @@
 #include "../include/uapi/linux/proclet.h"
 
 /* Nodes of different versions do not connect: to be changed with any message. */
-#define WIRE_VERSION		4
+#define WIRE_VERSION		5
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */
 #define WIRE_PAGE_SIZE		4096
@@ -350,7 +350,7 @@ struct wire_prepare {
  * @status: WIRE_REFUSE, WIRE_ABORT: -errno. WIRE_STATUS: 1: it became active
  *          here, 0: it did not and never will
  * @reserved: 0
- * @ns: WIRE_ACTIVE: time from COMMIT until its threads could run
+ * @ns: WIRE_ACTIVE: time from the decision that it lives here until its threads could run
  */
 struct wire_mig {
 	struct wire_hdr hdr;
@@ -377,8 +377,9 @@ struct wire_mig {
  * answered by WIRE_COPIED; the first one comes before all others, of all pages. The
  * last offer is of the frozen proclet: its threads, and those pages of its heap that
  * were not offered early or have to be read again. It is answered by WIRE_READY, when
- * all has been read; with WIRE_OFFER_TAIL, which both or none have, all but what was
- * offered early. That is read when the proclet is ACTIVE, and WIRE_FETCHED ends it.
+ * all has been read. With WIRE_OFFER_TAIL, which both or none have, the last offer gives
+ * the proclet away, and is answered by WIRE_ACTIVE or WIRE_REFUSE: what was offered early
+ * is read when it is ACTIVE, and WIRE_FETCHED ends that.
  */
 struct wire_offer {
 	struct wire_hdr hdr;

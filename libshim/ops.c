@@ -50,15 +50,16 @@ PUBLIC int proclet_create(proclet_t *p, const struct proclet_attr *attr)
 	if (!attr)
 		attr = &init;
 	if (attr->node < 0 || attr->node > PROCLET_MAX_NODES ||
-	    (attr->flags & ~PROCLET_PINNED) ||
+	    (attr->flags & ~PROCLET_CREATE_FLAGS) ||
 	    attr->capacity < PROCLET_CAPACITY_MIN ||
 	    attr->capacity > PROCLET_CAPACITY_MAX ||
 	    attr->root_size > attr->capacity - PROCLET_ROOT_OFF)
 		return -EINVAL;
 	args.capacity = attr->capacity;
 	args.root_size = attr->root_size;
-	if (attr->flags & PROCLET_PINNED)
-		args.flags |= PROCLET_CREATE_PINNED;
+	_Static_assert(PROCLET_PINNED == PROCLET_CREATE_PINNED &&
+		       PROCLET_DURABLE_MOVE == PROCLET_CREATE_DURABLE_MOVE, "flags");
+	args.flags = attr->flags;
 	err = attr->node ? create_at(&id, attr->node, &args) :
 		create_anywhere(&id, &args);
 	if (!err)

@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* A method that runs a command of the shell on its node. */
+/* Commands of the shell, run on nodes of one's choice; parameters of the module. */
 #ifndef PROCLET_SELFTEST_COMMAND_H
 #define PROCLET_SELFTEST_COMMAND_H
 
-#include <errno.h>
-#include <proclet.h>
-#include <stdlib.h>
+#include "tap.h"
 
 static ssize_t command(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
@@ -16,5 +14,27 @@ static ssize_t command(void *root, const void *in, size_t in_len, void *out, siz
 	return system(in) ? -EIO : 0;
 }
 PROCLET_METHOD(command);
+
+static inline int run_on(int node, const char *text)
+{
+	struct proclet_attr attr = { 1 << 20, node, PROCLET_PINNED, 8 };
+	proclet_t p;
+
+	CHECK_EQ(proclet_create(&p, &attr), 0);
+	CHECK_EQ(proclet_call(p, command, text, strlen(text) + 1, NULL, 0), 0);
+	CHECK_EQ(proclet_destroy(p), 0);
+	return KSFT_PASS;
+}
+
+/* On all nodes. */
+static inline int set_everywhere(const char *name, unsigned int value)
+{
+	char text[100];
+
+	snprintf(text, sizeof(text), "echo %u >/sys/module/proclet/parameters/%s", value, name);
+	for (int i = 0; i < node_count; i++)
+		TRY(run_on(nodes[i], text));
+	return KSFT_PASS;
+}
 
 #endif /* PROCLET_SELFTEST_COMMAND_H */

@@ -131,27 +131,10 @@ static ssize_t crawl(void *root, const void *in, size_t in_len, void *out, size_
 }
 PROCLET_METHOD(crawl);
 
-/* Run a command on a node. */
-static int run_on(int node, const char *text)
-{
-	struct proclet_attr attr = { MIB, node, PROCLET_PINNED, 8 };
-	proclet_t p;
-
-	CHECK_EQ(proclet_create(&p, &attr), 0);
-	CHECK_EQ(proclet_call(p, command, text, strlen(text) + 1, NULL, 0), 0);
-	CHECK_EQ(proclet_destroy(p), 0);
-	return KSFT_PASS;
-}
-
 /* Pages of a read of what is not touched, on all nodes; 0: what is not touched stays. */
 static int set_stream(unsigned int pages)
 {
-	char text[100];
-
-	snprintf(text, sizeof(text), "echo %u >/sys/module/proclet/parameters/tail_pages", pages);
-	for (int i = 0; i < node_count; i++)
-		TRY(run_on(nodes[i], text));
-	return KSFT_PASS;
+	return set_everywhere("tail_pages", pages);
 }
 
 static int filled(proclet_t *p, int node, __u64 bytes, __u64 *sum)

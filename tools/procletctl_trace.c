@@ -330,7 +330,7 @@ static void take_line(struct tracer *t, char *line)
 	m = find_move(t, number(text, "migration", 16));
 	if (!strcmp(event, "proclet_migrate_mode")) {
 		field(text, "mode", m->mode, sizeof(m->mode));
-		field(text, "reason", m->why, sizeof(m->why));
+		field(text, "why", m->why, sizeof(m->why));
 	} else if (!strcmp(event, "proclet_migrate")) {
 		take_phase(m, text);
 	} else if (!strcmp(event, "proclet_migrated")) {

@@ -478,7 +478,9 @@ struct proclet_create_args {
 	__u32 flags;
 	__u32 reserved;
 };
-#define PROCLET_CREATE_PINNED	1	/* never moves */
+#define PROCLET_CREATE_PINNED		1	/* never moves */
+#define PROCLET_CREATE_DURABLE_MOVE	2	/* by post-copy only if that is asked for */
+#define PROCLET_CREATE_FLAGS		3	/* all of them */
 
 /**
  * struct proclet_name - of PROCLET_OP_PUBLISH, _UNPUBLISH and _LOOKUP
@@ -523,6 +525,15 @@ enum proclet_move_mode {
 	PROCLET_MOVE_POSTCOPY	= 3,
 };
 
+/* Why it was moved so. */
+enum proclet_move_why {
+	PROCLET_WHY_ASKED	= 1,
+	PROCLET_WHY_PARAMETER	= 2,	/* the module's move_mode */
+	PROCLET_WHY_SIZE	= 3,	/* of its heap, and it does not write much */
+	PROCLET_WHY_WRITES	= 4,	/* pre-copy would leave too much of it written */
+	PROCLET_WHY_DURABLE	= 5,	/* likewise, but it has PROCLET_CREATE_DURABLE_MOVE */
+};
+
 struct proclet_migrate_args {
 	__u32 node;
 	__u32 flags;	/* enum proclet_move_mode */
@@ -532,10 +543,11 @@ struct proclet_migrate_args {
  * struct proclet_move - how a migration went; times in ns by the source's clock
  * @freeze_ns: presence off, threads parked, memory unmapped
  * @offer_ns: pages registered and the offer built
- * @pull_ns: from sending OFFER to READY: the destination read the pages
- * @commit_ns: from sending COMMIT to ACTIVE: the destination runs it
- * @resume_ns: the part of @commit_ns that the destination spent before its
- *             threads could run (by its own clock)
+ * @pull_ns: from sending OFFER to READY: the destination read the pages; by post-copy
+ *           to ACTIVE
+ * @commit_ns: from sending COMMIT to ACTIVE: the destination runs it; by post-copy 0
+ * @resume_ns: the part of that which the destination spent before its threads could
+ *             run (by its own clock)
  * @blackout_ns: from the start of the freeze to ACTIVE
  * @prepare_ns: before the freeze, not part of the blackout: asking the destination
  * @early_ns: likewise: pages registered, and read by pre-copy
@@ -545,6 +557,8 @@ struct proclet_migrate_args {
  * @parked: of them, those that had to be interrupted
  * @mode: enum proclet_move_mode, as it was moved
  * @rounds: of pre-copy
+ * @why: enum proclet_move_why
+ * @reserved: 0
  *
  * By post-copy, @bytes includes what the destination is still to read.
  */
@@ -563,6 +577,8 @@ struct proclet_move {
 	__u32 parked;
 	__u32 mode;
 	__u32 rounds;
+	__u32 why;
+	__u32 reserved;
 };
 
 /* Counters of one member since it joined. */
