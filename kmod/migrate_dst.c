@@ -14,7 +14,7 @@
 
 /**
  * struct incoming - a proclet on its way to us; proclet.in
- * @entry: in lproc.incoming, under lproc.lock
+ * @entry: in lproc.incoming, under lproc.lock; not any more when it is certain to live here
  * @work: what it is about to do: in_prepare(), in_offer(), in_install()
  * @p: INCOMING
  * @lproc: .
@@ -47,8 +47,7 @@
  * @aborted: drop it as soon as no read is on its way, under lproc.lock
  * @busy: work is queued or a read is on its way, under lproc.lock
  * @ready: everything is here; waits for COMMIT, under lproc.lock
- * @taken: it will live here, whatever comes, under lproc.lock
- * @may_ask: the source may be in doubt about it: READY was sent, or it was given to us
+ * @may_ask: the source may be in doubt about it: READY was sent, or it is a post-copy
  * @nthreads: announced
  * @refs: to the proclet, as the offer says
  * @charged: bytes for @npages, beyond the heap's, charged to the node
@@ -89,7 +88,6 @@ struct incoming {
 	bool aborted;
 	bool busy;
 	bool ready;
-	bool taken;
 	bool may_ask;
 };
 
@@ -187,7 +185,7 @@ static void in_step_done(struct incoming *in, u32 answer)
 	spin_lock_bh(&lproc->lock);
 	aborted = in->aborted || lproc->dying;
 	in->ready = answer == WIRE_READY && !aborted;
-	in->may_ask = in->ready;
+	in->may_ask |= in->ready;
 	/* Who drops it stays busy: nobody else does it again. */
 	if (!aborted)
 		in->busy = false;
@@ -349,14 +347,17 @@ static void in_commit(struct incoming *in);
 static void in_take(struct incoming *in)
 {
 	struct lproc *lproc = in->lproc;
+	bool aborted;
 
 	spin_lock_bh(&lproc->lock);
-	in->taken = !in->aborted && !lproc->dying;
+	aborted = in->aborted || lproc->dying;
+	if (!aborted)
+		list_del(&in->entry);
 	spin_unlock_bh(&lproc->lock);
-	if (in->taken)
-		in_commit(in);
-	else
+	if (aborted)
 		in_drop(in, -ECANCELED);
+	else
+		in_commit(in);
 }
 
 /* All that was offered has arrived. */
@@ -701,7 +702,8 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 		in->refs = le32_to_cpu(w->refs);
 		in->offer_flags = flags;
 		in->keep = le64_to_cpu(w->keep);
-		in->may_ask = (flags & (WIRE_OFFER_EARLY | WIRE_OFFER_TAIL)) == WIRE_OFFER_TAIL;
+		/* Also if the last offer, which gives it to us, is lost on its way. */
+		in->may_ask |= flags & WIRE_OFFER_TAIL;
 	}
 	spin_unlock_bh(&lproc->lock);
 	if (!in) {
@@ -759,7 +761,6 @@ static void in_commit(struct incoming *in)
 	list_sort(NULL, &in->threads, by_wait_no);
 	n = 0;
 	spin_lock_bh(&lproc->lock);
-	list_del(&in->entry);
 	p->in = NULL;
 	p->ended = false;	/* who said so was wrong */
 	p->refs = in->refs;
@@ -803,6 +804,26 @@ static void in_commit(struct incoming *in)
 	in_free(in);
 }
 
+static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_mig *w)
+{
+	u64 id = le64_to_cpu(w->proclet), mig = le64_to_cpu(w->mig);
+	bool off;
+
+	/*
+	 * What we have not dropped ourselves did run here. What is still incoming
+	 * will not: a COMMIT would have come before this, and an offer that gave it to
+	 * us was aborted when its connection ended.
+	 */
+	spin_lock_bh(&lproc->lock);
+	off = in_find(lproc, peer, id, mig);
+	spin_unlock_bh(&lproc->lock);
+	/* Not forgotten: it may ask again, when an answer was lost. */
+	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id))
+		off = true;
+	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),
+		     !off, 0);
+}
+
 /* Stop it as soon as it is idle. Returns it if that is now. Under the lock. */
 static struct incoming *in_abort(struct incoming *in)
 {
@@ -811,32 +832,6 @@ static struct incoming *in_abort(struct incoming *in)
 		return NULL;
 	in->busy = true;
 	return in;
-}
-
-static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_mig *w)
-{
-	u64 id = le64_to_cpu(w->proclet), mig = le64_to_cpu(w->mig);
-	struct incoming *in, *drop = NULL;
-	bool off;
-
-	/*
-	 * What we have not dropped ourselves did run here. What is still incoming will
-	 * not: a COMMIT would have come before this, and what was given to us with the
-	 * offer we do not take any more.
-	 */
-	spin_lock_bh(&lproc->lock);
-	in = in_find(lproc, peer, id, mig);
-	off = in && !in->taken;
-	if (off && !in->aborted)
-		drop = in_abort(in);
-	spin_unlock_bh(&lproc->lock);
-	if (drop)
-		in_drop(drop, -ECANCELED);
-	/* Not forgotten: it may ask again, when an answer was lost. */
-	if (xa_load(&lproc->dropped, mig) == xa_mk_value(peer->id))
-		off = true;
-	migrate_send(peer, WIRE_STATUS, lproc->key, id, mig, le64_to_cpu(w->epoch),
-		     !off, 0);
 }
 
 void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
@@ -850,15 +845,12 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 	}
 	spin_lock_bh(&lproc->lock);
 	in = in_find(lproc, peer, le64_to_cpu(w->proclet), le64_to_cpu(w->mig));
-	if (in && type == WIRE_ABORT) {
+	if (in && type == WIRE_ABORT)
 		in = in_abort(in);
-	} else if (in && (!in->ready || in->aborted)) {
+	else if (in && (!in->ready || in->aborted))
 		in = NULL;
-	} else if (in) {
-		in->ready = false;
-		in->busy = true;
-		in->taken = true;
-	}
+	else if (in)
+		list_del(&in->entry);
 	spin_unlock_bh(&lproc->lock);
 	if (in && type == WIRE_ABORT)
 		in_drop(in, (s32)le32_to_cpu(w->status) < 0 ?

@@ -218,24 +218,32 @@ static int refusal(s32 status)
 	}
 }
 
-/* Wait for one of @events; 0: it came, else why it will not. */
-static int mig_wait(struct migration *m, u32 events)
+/* Has something come between? */
+static int mig_failed(struct migration *m)
 {
-	u32 got;
+	u32 got = READ_ONCE(m->events);
 
-	events |= EV_REFUSE | EV_LOST | EV_END | EV_DYING;
-	wait_event_timeout(m->wait, READ_ONCE(m->events) & events,
-			   msecs_to_jiffies(answer_ms));
-	got = READ_ONCE(m->events) & events;
 	if (got & EV_END)
 		return -ESHUTDOWN;
 	if (got & EV_LOST)
 		return -EHOSTUNREACH;
 	if (got & EV_REFUSE)
 		return refusal(READ_ONCE(m->status));
-	if (got & EV_DYING)
-		return -ESTALE;
-	return got ? 0 : -ETIMEDOUT;
+	return got & EV_DYING ? -ESTALE : 0;
+}
+
+/* Wait for one of @events; 0: it came, else why it will not. */
+static int mig_wait(struct migration *m, u32 events)
+{
+	int err;
+
+	wait_event_timeout(m->wait, READ_ONCE(m->events) &
+			   (events | EV_REFUSE | EV_LOST | EV_END | EV_DYING),
+			   msecs_to_jiffies(answer_ms));
+	err = mig_failed(m);
+	if (err)
+		return err;
+	return READ_ONCE(m->events) & events ? 0 : -ETIMEDOUT;
 }
 
 /* Ask the destination; nothing here has changed yet. */
@@ -699,6 +707,9 @@ static int mig_run(struct migration *m)
 	err = mig_offer_build(m);
 	move->offer_ns = since(&t);
 	mig_trace(m, OFFER, move->offer_ns, err);
+	if (err)
+		return err;
+	err = mig_failed(m);
 	if (err)
 		return err;
 	/* A proclet that leaves its memory behind is given away with the offer. */

@@ -12,6 +12,7 @@
 #define MIB	((__u64)1 << 20)
 #define PAGE	4096
 #define BYTES	(2 * MIB)
+#define WRONG	~(__u64)0
 
 struct writer {
 	__u64 *words;
@@ -45,9 +46,12 @@ static ssize_t scribble(void *root, const void *in, size_t in_len, void *out, si
 	(void)out;
 	(void)out_cap;
 	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
-		for (__u64 i = 0; i < BYTES / PAGE; i++)
-			if (w->words[i * PAGE / 8]++ != w->rounds)
-				return -EILSEQ;
+		for (__u64 i = 0; i < BYTES / PAGE; i++) {
+			if (w->words[i * PAGE / 8]++ == w->rounds)
+				continue;
+			__atomic_store_n(&w->rounds, WRONG, __ATOMIC_RELAXED);
+			return -EILSEQ;
+		}
 		__atomic_store_n(&w->rounds, w->rounds + 1, __ATOMIC_RELAXED);
 	}
 	return 0;
@@ -98,10 +102,15 @@ static int by_size(void)
 	return defaults();
 }
 
+#define WANTED		3	/* moves of that kind */
+#define ATTEMPTS	200	/* it may just have been given no processor */
+
 /* More than @percent is too much. */
 static int writing(unsigned int flags, unsigned int percent, __u32 mode, __u32 why)
 {
+	struct proclet_move move = {};
 	__u64 begun = 0, rounds = 0;
+	int seen = 0, err = 0;
 	__u32 stop = 1;
 	struct caller *c;
 	proclet_t p;
@@ -110,17 +119,22 @@ static int writing(unsigned int flags, unsigned int percent, __u32 mode, __u32 w
 	TRY(set_everywhere("write_percent", percent));
 	TRY(made_as(&p, flags));
 	c = caller_start(p, scribble, NULL, 0, NULL, 0);
-	for (int i = 1; i < 5; i++) {
+	for (int i = 1; i < ATTEMPTS && seen < WANTED && !err; i++) {
 		/* It does write. */
-		while (rounds <= begun)
-			CHECK_EQ(proclet_read(p, offsetof(struct writer, rounds), &rounds,
-					      sizeof(rounds)), sizeof(rounds));
+		while (rounds <= begun && err >= 0)
+			err = proclet_read(p, offsetof(struct writer, rounds), &rounds,
+					   sizeof(rounds));
+		if (rounds == WRONG)
+			break;
 		begun = rounds;
-		TRY(moves_so(p, nodes[i % node_count], 0, mode, why));
+		err = err < 0 ? err : proclet_migrate_stat(p, nodes[i % node_count], 0, &move);
+		seen += !err && move.mode == mode && move.why == why;
 	}
 	CHECK_EQ(proclet_write(p, offsetof(struct writer, stop), &stop, sizeof(stop)),
 		 sizeof(stop));
 	CHECK_EQ(caller_wait(c), 0);
+	CHECK_EQ(err, 0);
+	CHECK_EQ(seen, WANTED);
 	CHECK_EQ(proclet_destroy(p), 0);
 	return defaults();
 }

@@ -8,7 +8,7 @@
  * the kernel does under one hold of lproc.lock, or what nobody can see parts of.
  *
  * -DNODES=2|3 -DHOME=n -DCALLER=n, and the bounds: -DMOVES -DBREAKS -DCRASHES
- * -DKILLS -DDESTROYS -DCALLS. The switches that break the protocol are in README.rst.
+ * -DKILLS -DDESTROYS -DCALLS; -DPOSTCOPY: moves by post-copy. The switches that break the protocol are in README.rst.
  */
 #ifndef NODES
 #define NODES		2
@@ -45,8 +45,8 @@
 #define BIT(n)		(1 << (n))
 
 /* enum wire_type, as far as it matters */
-mtype = { PREPARE, ACCEPT, REFUSE, OFFER_EARLY, COPIED, OFFER, READY, COMMIT, ACTIVE,
-	  ABORT, QUERY, STATUS, MOVED, JOIN, JOIN_ACK, LEAVE, OP, REPLY };
+mtype = { PREPARE, ACCEPT, REFUSE, OFFER_EARLY, COPIED, OFFER, OFFER_TAIL, READY, COMMIT,
+	  ACTIVE, ABORT, QUERY, STATUS, MOVED, JOIN, JOIN_ACK, LEAVE, OP, REPLY };
 
 /* enum proclet_state */
 #define ABSENT		0
@@ -70,6 +70,7 @@ mtype = { PREPARE, ACCEPT, REFUSE, OFFER_EARLY, COPIED, OFFER, READY, COMMIT, AC
 #define M_COMMIT	6	/* it waits for ACTIVE */
 #define M_DOUBT		7	/* mig_in_doubt() */
 #define M_ABORT		8	/* given up; waits until the destination reads no more */
+#define M_GIVEN		9	/* post-copy: offered for good, it waits for ACTIVE */
 
 /* migration.events */
 #define EV_ACCEPT	1
@@ -122,7 +123,7 @@ bool indata[SIZE];		/* what has been read: */
 byte inop[SIZE];
 mtype instep[SIZE];		/* .busy: what the step under way is answered with */
 bool inready[SIZE];		/* .ready */
-bool inwas[SIZE];		/* .was_ready */
+bool inwas[SIZE];		/* .may_ask */
 bool inabort[SIZE];		/* .aborted */
 byte dropped[SIZE];		/* lproc.dropped, bits */
 
@@ -255,7 +256,7 @@ inline mig_news(at)
 {
 #ifndef DOUBT_DEAF
 	if
-	:: mph[at] == M_COMMIT || mph[at] == M_DOUBT -> mev[at] = mev[at] | EV_ACTIVE
+	:: mph[at] == M_COMMIT || mph[at] == M_GIVEN || mph[at] == M_DOUBT -> mev[at] = mev[at] | EV_ACTIVE
 	:: else
 	fi
 #else
@@ -428,7 +429,7 @@ inline mig_fail(n)
 inline mig_in_doubt(n)
 {
 	st[n] = INDOUBT;
-	mev[n] = mev[n] & (EV_UP | EV_ACTIVE | EV_DOWN);
+	mev[n] = mev[n] & (EV_UP | EV_ACTIVE | EV_REFUSE | EV_DOWN);
 	op_flush(n);
 	mph[n] = M_DOUBT;
 	if
@@ -445,13 +446,14 @@ inline mig_doubt_step(n)
 	mev[n] = mev[n] & ~(EV_UP | EV_LOST);
 	if
 	:: e & EV_ACTIVE -> mig_forget(n, mdst[n])
-	:: !(e & EV_ACTIVE) && (e & EV_STATUS) ->
+	:: !(e & EV_ACTIVE) && (e & EV_REFUSE) -> mig_undo(n)
+	:: !(e & (EV_ACTIVE | EV_REFUSE)) && (e & EV_STATUS) ->
 		if
 		:: mstatus[n] == ON -> mig_forget(n, mdst[n])
 		:: mstatus[n] == OFF -> mig_undo(n)
 		:: else -> mig_forget(n, 0)
 		fi
-	:: !(e & (EV_ACTIVE | EV_STATUS)) && peerinc[P(n, mdst[n])] != minc[n] ->
+	:: !(e & (EV_ACTIVE | EV_REFUSE | EV_STATUS)) && peerinc[P(n, mdst[n])] != minc[n] ->
 #ifdef UNKNOWN_IS_OFF
 		mig_undo(n)
 #else
@@ -582,12 +584,13 @@ inline member_gone(n)
 	:: i <= NODES ->
 		found = found || (i != n && RUNS(st[i]));
 		/* Its destination: it may have been there alone. */
-		e = e || (mdst[i] == n && (mph[i] == M_COMMIT || mph[i] == M_DOUBT));
+		e = e || (mdst[i] == n && (mph[i] == M_COMMIT || mph[i] == M_GIVEN || mph[i] == M_DOUBT));
 		i++
 	:: else -> break
 	od;
-	/* Nor can the source know whether one that was READY had COMMIT before. */
-	gone = gone || RUNS(st[n]) || e || inready[n] || dropped[n] || ((st[n] == MOVING || st[n] == INDOUBT) && !found);
+	/* Nor can the source know whether one that was READY had COMMIT before, or one by
+	   post-copy its last offer. */
+	gone = gone || RUNS(st[n]) || e || inwas[n] || dropped[n] || ((st[n] == MOVING || st[n] == INDOUBT) && !found);
 	homegone = homegone || n == HOME;
 	oplost = oplost || op[n];
 	if
@@ -615,10 +618,10 @@ inline member_gone(n)
 inline no_member(n, b)
 {
 	if
-	:: type == PREPARE -> send(n, b, REFUSE, a1, 0, 0)
+	:: type == PREPARE || type == OFFER_EARLY || type == OFFER || type == OFFER_TAIL ->
+		send(n, b, REFUSE, a1, 0, 0)
 	:: type == QUERY -> send(n, b, STATUS, a1, 0, ENOENT)
-	:: type == OP || type == ACCEPT || type == OFFER_EARLY || type == OFFER ||
-	   type == COPIED || type == READY || type == COMMIT ->
+	:: type == OP || type == ACCEPT || type == COPIED || type == READY || type == COMMIT ->
 		oplost = oplost || type == OP;
 		send(n, b, LEAVE, 0, 0, 0)
 	:: else -> oplost = oplost || type == REPLY
@@ -659,19 +662,23 @@ inline dispatch(n, b)
 			inep[n] = a2;
 			instep[n] = ACCEPT
 		fi
-	:: type == OFFER_EARLY || type == OFFER ->
+	:: type == OFFER_EARLY || type == OFFER || type == OFFER_TAIL ->
 		if
 		:: IN_IS(n, b, a1) && !instep[n] && !inready[n] && !inabort[n] ->
-			instep[n] = (type == OFFER -> READY : COPIED);
+			instep[n] = (type == OFFER_EARLY -> COPIED : (type == OFFER -> READY : ACTIVE));
+#ifdef POSTCOPY
+			inwas[n] = true;	/* early offers tell what it is, too */
+#endif
 #ifdef EARLY_IS_ALL
 			if
-			:: type == OFFER
+			:: type != OFFER_EARLY
 			:: else -> indata[n] = a3
 			fi;
 #else
 			indata[n] = a3;
 #endif
 			inop[n] = a2
+		:: !IN_IS(n, b, a1) -> send(n, b, REFUSE, a1, 0, 0)
 		:: else
 		fi
 	:: type == COMMIT ->
@@ -806,28 +813,38 @@ end:	do
 			fi
 		:: else -> mig_fail(n)
 		fi }
-	:: d_step { mph[n] == M_FREEZE ->
+	:: d_step { mph[n] == M_FREEZE && !(mev[n] & FAIL_EVENTS) ->
 		st[n] = MOVING;
+#ifdef POSTCOPY
+		send(n, mdst[n], OFFER_TAIL, mid[n], (op[n] == RUNNING -> RUNNING : IDLE), data[n]);
+		mph[n] = M_GIVEN }
+#else
 		send(n, mdst[n], OFFER, mid[n], (op[n] == RUNNING -> RUNNING : IDLE), data[n]);
 		mph[n] = M_PULL }
+#endif
 	:: d_step { mph[n] == M_PULL && (mev[n] & EV_READY) && !(mev[n] & FAIL_EVENTS) ->
 		mph[n] = M_READY }
 	:: d_step { mph[n] == M_READY ->
 		send(n, mdst[n], COMMIT, mid[n], 0, 0);
 		mph[n] = M_COMMIT }
-	:: d_step { mph[n] == M_COMMIT && (mev[n] & (EV_ACTIVE | EV_LOST)) ->
+	:: d_step { (mph[n] == M_COMMIT || mph[n] == M_GIVEN) &&
+		    (mev[n] & (EV_ACTIVE | EV_REFUSE | EV_LOST)) ->	/* mig_given() */
 		if
 		:: mev[n] & EV_ACTIVE -> mig_forget(n, mdst[n])
+		:: !(mev[n] & EV_ACTIVE) && (mev[n] & EV_REFUSE) -> mig_undo(n)
 #ifdef UNDO_AFTER_COMMIT
 		:: else -> mig_undo(n)
 #else
 		:: else -> mig_in_doubt(n)
 #endif
 		fi }
-	:: d_step { mph[n] == M_DOUBT && (mev[n] & (EV_UP | EV_STATUS | EV_ACTIVE)) ->
+	:: d_step { mph[n] == M_DOUBT && (mev[n] & (EV_UP | EV_STATUS | EV_ACTIVE | EV_REFUSE)) ->
 		mig_doubt_step(n) }
 	/* It fails: refused, lost, or (mig_wait(), worker_freeze()) too slow. */
 	:: d_step { mph[n] == M_PREPARE || mph[n] == M_EARLY || mph[n] == M_FREEZE ||
+#ifdef TAKE_BACK
+		    mph[n] == M_GIVEN ||
+#endif
 		    mph[n] == M_PULL ->
 		mig_fail(n) }
 	:: d_step { mph[n] == M_ABORT && (mev[n] & (EV_REFUSE | EV_READY | EV_DOWN)) ->
@@ -848,7 +865,7 @@ end:	do
 		:: inabort[n] -> in_drop(n)
 		:: else ->
 			inready[n] = instep[n] == READY;
-			inwas[n] = inready[n];
+			inwas[n] = inwas[n] || inready[n];
 			send(n, insrc[n], instep[n], inid[n], 0, 0);
 			instep[n] = 0;
 #ifdef ACTIVE_ON_READY
@@ -857,6 +874,12 @@ end:	do
 			:: else
 			fi
 #endif
+		fi }
+	/* in_take() */
+	:: d_step { instep[n] == ACTIVE ->
+		if
+		:: inabort[n] -> in_drop(n)
+		:: else -> in_commit(n)
 		fi }
 	/* No memory, or a read that fails */
 	:: d_step { instep[n] != 0 -> in_drop(n) }
