@@ -53,6 +53,7 @@ struct mig_offer {
  * @wait: woken when @events changes
  * @early: pages of the heap, exposed before the freeze; with a reference each
  * @index: of these in the heap, ascending
+ * @told: they were offered early, too
  * @dirty: those that have been written since they were read, bits; NULL: they are
  *         read after the freeze
  * @late: all others that travel; they belong to the frozen proclet
@@ -75,6 +76,7 @@ struct migration {
 	wait_queue_head_t wait;
 	struct page_set early;
 	u32 *index;
+	bool told;
 	unsigned long *dirty;
 	struct page_set late;
 	bool tail;

@@ -211,16 +211,17 @@ static u32 list_heap(struct listing *l)
 {
 	struct migration *m = l->m;
 	struct segment *heap = m->p->heap;
+	xa_mark_t which = m->told ? SEGMENT_TOUCHED : XA_PRESENT;
 	u32 before = l->nexts, early;
 	unsigned long index;
 	struct page *page;
 
 	l->next = ULONG_MAX;
-	xa_for_each_marked(&heap->pages, index, page, SEGMENT_TOUCHED) {
+	xa_for_each_marked(&heap->pages, index, page, which) {
 		if (index >= heap->limit >> PAGE_SHIFT)
 			break;
 		early = early_find(m, index, page);
-		if (early == NOT_EARLY || (m->dirty && test_bit(early, m->dirty)))
+		if (early == NOT_EARLY || !m->told || (m->dirty && test_bit(early, m->dirty)))
 			list_page(l, index, page, early);
 	}
 	return l->nexts - before;
@@ -443,7 +444,7 @@ int mig_offer_build(struct migration *m)
 	if (!err)
 		err = listing_end(&l);
 	m->move.late_bytes = (u64)l.n << PAGE_SHIFT;
-	if (!m->dirty && !m->tail)
+	if (m->told && !m->dirty && !m->tail)
 		m->move.late_bytes += (u64)m->early.n << PAGE_SHIFT;
 	m->move.bytes += m->tail ? (u64)(l.n + m->early.n) << PAGE_SHIFT : m->move.late_bytes;
 out:

@@ -32,6 +32,7 @@ module_param(write_percent, uint, 0644);
 MODULE_PARM_DESC(write_percent, "a heap moves by post-copy rather than pre-copy if more than so much of it would be written while it is copied");
 
 #define PRECOPY_ROUNDS	5
+#define EARLY_FEW	64	/* pages not worth being offered early to be read later */
 #define PRECOPY_FEW	16	/* pages not worth a round */
 #define PERCENT_MAX	10000U
 #define PAGE_NS		1000U	/* to copy a page, as long as nothing is known */
@@ -622,8 +623,8 @@ static int mig_early_round(struct migration *m, bool all)
 
 /*
  * What can be done while the proclet runs: for stop-and-copy and post-copy, the
- * destination learns where the heap's pages will be; for pre-copy, it reads them, and
- * what was written meanwhile, as long as that becomes less.
+ * destination learns where the heap's pages will be, if they are many; for pre-copy, it
+ * reads them, and what was written meanwhile, as long as that becomes less.
  */
 static int mig_early(struct migration *m)
 {
@@ -638,6 +639,9 @@ static int mig_early(struct migration *m)
 	err = mig_early_expose(m);
 	if (err)
 		return err;
+	if (m->move.mode == PROCLET_MOVE_STOP && m->early.n <= EARLY_FEW)
+		return 0;
+	m->told = true;
 	m->tail = m->move.mode == PROCLET_MOVE_POSTCOPY;
 	if (m->move.mode == PROCLET_MOVE_PRECOPY && !m->dirty) {
 		err = mig_early_track(m);

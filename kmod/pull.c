@@ -191,9 +191,6 @@ static void pulling_end(struct work_struct *work)
 	struct lproc *lproc = op->lproc;
 	int status = in->status;
 
-	pulled(lproc, in->rd.peer, in->number);
-	peer_put(in->rd.peer);
-	kfree(in);
 	kref_get(&lproc->ref);
 	spin_lock_bh(&lproc->lock);
 	list_del_init(&op->entry);
@@ -204,6 +201,10 @@ static void pulling_end(struct work_struct *work)
 		pulling_failed(op, status == -ECONNRESET ? status : -EIO);
 	else
 		op_route(op);
+	/* Nobody waits for that. */
+	pulled(lproc, in->rd.peer, in->number);
+	peer_put(in->rd.peer);
+	kfree(in);
 	lproc_moves_put(lproc);
 }
 
