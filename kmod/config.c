@@ -306,6 +306,27 @@ static ssize_t config_node_budget_store(struct config_item *item,
 	return len;
 }
 
+static ssize_t config_node_spin_us_show(struct config_item *item, char *page)
+{
+	return sysfs_emit(page, "%u\n",
+			  READ_ONCE(to_config_node(item)->node->spin_us));
+}
+
+static ssize_t config_node_spin_us_store(struct config_item *item,
+					 const char *page, size_t len)
+{
+	struct pnode *node = to_config_node(item)->node;
+	u32 us;
+
+	if (kstrtou32(page, 0, &us) || us > NODE_SPIN_MAX) {
+		pr_err("node %s: spin_us must be a number from 0 to %u\n",
+		       node->name, NODE_SPIN_MAX);
+		return -EINVAL;
+	}
+	WRITE_ONCE(node->spin_us, us);
+	return len;
+}
+
 static ssize_t config_node_enable_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%d\n",
@@ -363,6 +384,7 @@ CONFIGFS_ATTR(config_node_, transport);
 CONFIGFS_ATTR(config_node_, addr);
 CONFIGFS_ATTR(config_node_, port);
 CONFIGFS_ATTR(config_node_, budget);
+CONFIGFS_ATTR(config_node_, spin_us);
 CONFIGFS_ATTR(config_node_, enable);
 
 static struct configfs_attribute *config_node_attrs[] = {
@@ -371,6 +393,7 @@ static struct configfs_attribute *config_node_attrs[] = {
 	&config_node_attr_addr,
 	&config_node_attr_port,
 	&config_node_attr_budget,
+	&config_node_attr_spin_us,
 	&config_node_attr_enable,
 	NULL
 };

@@ -226,6 +226,7 @@ struct resume {
 
 /**
  * struct worker - a thread of the member that runs proclet threads
+ * @lproc: .
  * @index: its page's
  * @task: who
  * @page: shared with it
@@ -237,6 +238,7 @@ struct resume {
  * @wait: where it waits
  */
 struct worker {
+	struct lproc *lproc;
 	u32 index;
 	struct task_struct *task;
 	struct page *page;

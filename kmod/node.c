@@ -20,6 +20,8 @@
 #include <linux/err.h>
 #include <linux/mm.h>
 #include <linux/random.h>
+#include <linux/sched.h>
+#include <linux/sched/signal.h>
 #include <linux/slab.h>
 
 #include "../include/uapi/linux/proclet.h"
@@ -368,6 +370,29 @@ int node_charge(struct pnode *node, s64 bytes)
 	} while (!atomic64_try_cmpxchg(&node->reserved, &reserved,
 				       reserved + bytes));
 	return 0;
+}
+
+/*
+ * Before sleeping until @ready(@arg): poll for it, for as long as spin_us says. Who is
+ * woken meanwhile need not be: that saves an interrupt and the way through the scheduler.
+ */
+void node_spin(struct pnode *node, bool (*ready)(void *arg), void *arg)
+{
+	u32 us = READ_ONCE(node->spin_us);
+	ktime_t end;
+
+	if (!us || ready(arg))
+		return;
+	end = ktime_add_us(ktime_get(), us);
+	do {
+		if (need_resched() || signal_pending(current) ||
+		    ktime_after(ktime_get(), end)) {
+			atomic64_inc(&node->slept);
+			return;
+		}
+		cpu_relax();
+	} while (!ready(arg));
+	atomic64_inc(&node->spun);
 }
 
 u32 node_peers(struct pnode *node, bool up)

@@ -57,6 +57,9 @@ struct hist {
  * @incarnation: random, not 0, anew each time the node is enabled
  * @budget: bytes that proclets on it may reserve
  * @reserved: bytes that they have reserved
+ * @spin_us: microseconds for which node_spin() polls
+ * @spun: how often that was long enough
+ * @slept: and how often not
  * @enabled: members can join; written under @lock and @lprocs_lock
  * @ref: configfs, each lproc, each peer
  * @entry: in the list of nodes that use their id, under nodes_lock
@@ -83,6 +86,9 @@ struct pnode {
 	u64 incarnation;
 	atomic64_t budget;
 	atomic64_t reserved;
+	u32 spin_us;
+	atomic64_t spun;
+	atomic64_t slept;
 	bool enabled;
 	struct kref ref;
 	struct list_head entry;
@@ -139,6 +145,7 @@ struct peer {
 };
 
 #define PROCLET_DEFAULT_PORT	7471
+#define NODE_SPIN_MAX		1000	/* microseconds */
 
 /* node.c */
 struct pnode *node_create(const char *name);	/* disabled, id 0; NULL: no memory */
@@ -156,6 +163,7 @@ void nodes_for_each(void (*fn)(struct pnode *node, void *arg), void *arg);
 int node_join(struct pnode *node, struct list_head *entry);	/* -ENODEV not enabled */
 u32 node_peers(struct pnode *node, bool up);	/* with an id; only those that are up */
 int node_charge(struct pnode *node, s64 bytes);	/* -ENOMEM over budget; negative: give back */
+void node_spin(struct pnode *node, bool (*ready)(void *arg), void *arg);
 
 struct peer *peer_create(struct pnode *node, const char *name);	/* not started, id 0 */
 int peer_set_id(struct peer *peer, u32 id);	/* -EEXIST, -EBUSY started, transport's errors */

@@ -603,6 +603,11 @@ static void native_wake(struct native_wait *w)
 	complete(&w->done);
 }
 
+static bool native_woken(void *arg)
+{
+	return completion_done(arg);
+}
+
 int op_native(struct lproc *lproc, struct proclet_native_op *n)
 {
 	struct proclet_token token = { .node = lproc->node->id };
@@ -626,6 +631,8 @@ int op_native(struct lproc *lproc, struct proclet_native_op *n)
 	}
 	op->token.seq = seq;
 	op_route(op);
+	if (!op_stays(n->op.op))
+		node_spin(lproc->node, native_woken, &w.done);
 	err = wait_for_completion_killable(&w.done);
 	spin_lock_bh(&lproc->lock);
 	if (xa_load(&lproc->natives, seq) == &w)

@@ -56,6 +56,20 @@ static ssize_t reserved_show(struct device *dev, struct device_attribute *attr,
 }
 static DEVICE_ATTR_RO(reserved);
 
+static ssize_t spun_show(struct device *dev, struct device_attribute *attr,
+			 char *buf)
+{
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&to_node(dev)->spun));
+}
+static DEVICE_ATTR_RO(spun);
+
+static ssize_t slept_show(struct device *dev, struct device_attribute *attr,
+			  char *buf)
+{
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&to_node(dev)->slept));
+}
+static DEVICE_ATTR_RO(slept);
+
 static ssize_t members_show(struct device *dev, struct device_attribute *attr,
 			    char *buf)
 {
@@ -93,6 +107,8 @@ static struct attribute *node_attrs[] = {
 	&dev_attr_incarnation.attr,
 	&dev_attr_budget.attr,
 	&dev_attr_reserved.attr,
+	&dev_attr_spun.attr,
+	&dev_attr_slept.attr,
 	&dev_attr_members.attr,
 	&dev_attr_proclets.attr,
 	&dev_attr_peers.attr,

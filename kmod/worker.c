@@ -77,6 +77,7 @@ static struct worker *worker_register(struct lproc *lproc, u32 index)
 		kfree(w);
 		return ERR_PTR(-ENOMEM);
 	}
+	w->lproc = lproc;
 	w->index = index;
 	w->task = get_task_struct(current);
 	w->page = page;
@@ -589,12 +590,20 @@ static void resume_thread(struct worker *w, struct proclet_work *work)
 	r->reply = NULL;
 }
 
+/* Called without lproc.lock: who sets @woken has taken it off the list of idle ones. */
+static bool worker_woken(void *arg)
+{
+	struct worker *w = arg;
+
+	return READ_ONCE(w->woken) || READ_ONCE(w->lproc->ended);
+}
+
 static int worker_wait(struct lproc *lproc, struct worker *w)
 {
 	int err;
 
-	err = wait_event_interruptible(w->wait, READ_ONCE(w->woken) ||
-				       READ_ONCE(lproc->ended));
+	node_spin(lproc->node, worker_woken, w);
+	err = wait_event_interruptible(w->wait, worker_woken(w));
 	if (!err)
 		return 0;
 	spin_lock_bh(&lproc->lock);

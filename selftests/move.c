@@ -285,7 +285,7 @@ static ssize_t set_budget(void *root, const void *in, size_t in_len, void *out, 
 	(void)root;
 	if (in_len != 32 || out_cap != 32)
 		return -EINVAL;
-	ret = node_set_budget(lproc_node(), in, old);
+	ret = node_set(lproc_node(), "budget", in, old);
 	memcpy(out, old, 32);
 	return ret ? ret : 32;
 }

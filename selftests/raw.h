@@ -238,9 +238,10 @@ static inline const __u32 *raw_map_presence(int fd)
 }
 
 #define NODES_DIR "/sys/kernel/config/proclet"
+#define NODES_CLASS "/sys/class/proclet"
 
-/* Open an attribute of a node of this machine. */
-static inline int node_attr(__u32 node, const char *attr, int flags)
+/* Open an attribute of a node of this machine, in one of these directories. */
+static inline int node_attr_in(const char *nodes, __u32 node, const char *attr, int flags)
 {
 	char path[512], text[32];
 	struct dirent *d;
@@ -248,13 +249,13 @@ static inline int node_attr(__u32 node, const char *attr, int flags)
 	ssize_t n;
 	DIR *dir;
 
-	dir = opendir(NODES_DIR);
+	dir = opendir(nodes);
 	if (!dir)
 		return -errno;
 	while (fd == -ENOENT && (d = readdir(dir))) {
 		int idfd;
 
-		snprintf(path, sizeof(path), NODES_DIR "/%s/id", d->d_name);
+		snprintf(path, sizeof(path), "%s/%s/id", nodes, d->d_name);
 		idfd = open(path, O_RDONLY | O_CLOEXEC);
 		if (idfd < 0)
 			continue;
@@ -265,7 +266,7 @@ static inline int node_attr(__u32 node, const char *attr, int flags)
 		text[n] = 0;
 		if (node && strtoul(text, NULL, 10) != node)
 			continue;
-		snprintf(path, sizeof(path), NODES_DIR "/%s/%s", d->d_name, attr);
+		snprintf(path, sizeof(path), "%s/%s/%s", nodes, d->d_name, attr);
 		fd = open(path, flags | O_CLOEXEC);
 		if (fd < 0)
 			fd = -errno;
@@ -274,26 +275,51 @@ static inline int node_attr(__u32 node, const char *attr, int flags)
 	return fd;
 }
 
-/* Write a node's budget, as text; @old: room for 32 characters of the one before. */
-static inline int node_set_budget(__u32 node, const char *budget, char *old)
+static inline int node_attr(__u32 node, const char *attr, int flags)
+{
+	return node_attr_in(NODES_DIR, node, attr, flags);
+}
+
+/* Room for 32 characters. */
+static inline int node_read(const char *nodes, __u32 node, const char *attr, char *text)
+{
+	int fd = node_attr_in(nodes, node, attr, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0)
+		return fd;
+	n = read(fd, text, 31);
+	close(fd);
+	if (n <= 0)
+		return -EIO;
+	text[n] = 0;
+	return 0;
+}
+
+/* What a node has counted; -errno. */
+static inline __s64 node_counter(__u32 node, const char *attr)
+{
+	char text[32];
+	int err = node_read(NODES_CLASS, node, attr, text);
+
+	return err ? err : strtoll(text, NULL, 10);
+}
+
+/* Write a node's attribute, as text; @old: room for 32 characters of the one before. */
+static inline int node_set(__u32 node, const char *attr, const char *value, char *old)
 {
 	ssize_t n;
 	int fd;
 
 	if (old) {
-		fd = node_attr(node, "budget", O_RDONLY);
+		fd = node_read(NODES_DIR, node, attr, old);
 		if (fd < 0)
 			return fd;
-		n = read(fd, old, 31);
-		close(fd);
-		if (n <= 0)
-			return -EIO;
-		old[n] = 0;
 	}
-	fd = node_attr(node, "budget", O_WRONLY);
+	fd = node_attr(node, attr, O_WRONLY);
 	if (fd < 0)
 		return fd;
-	n = write(fd, budget, strlen(budget));
+	n = write(fd, value, strlen(value));
 	n = n < 0 ? -errno : 0;
 	close(fd);
 	return n;

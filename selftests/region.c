@@ -591,7 +591,7 @@ TEST_F(region, budget)
 		SKIP(return, "the node's budget cannot be set here");
 	ASSERT_EQ(0, raw_brk(self->fd, self->p, MIB));
 	fill_pattern(self->heap, PAGE, MIB);
-	ASSERT_EQ(0, node_set_budget(raw_node(), "1048576", old));
+	ASSERT_EQ(0, node_set(raw_node(), "budget", "1048576", old));
 	EXPECT_EQ(-ENOMEM, raw_brk(self->fd, self->p, 2 * MIB));
 	EXPECT_EQ(-ENOMEM, raw_create(self->fd, &a, 0, &q));
 	EXPECT_EQ(0, pattern_differs(self->heap, PAGE, MIB));
@@ -599,7 +599,7 @@ TEST_F(region, budget)
 	/* Lowering gives back. */
 	EXPECT_EQ(0, raw_brk(self->fd, self->p, PAGE));
 	EXPECT_EQ(0, raw_brk(self->fd, self->p, MIB / 2));
-	EXPECT_EQ(0, node_set_budget(raw_node(), old, NULL));
+	EXPECT_EQ(0, node_set(raw_node(), "budget", old, NULL));
 	EXPECT_EQ(0, raw_brk(self->fd, self->p, 2 * MIB));
 	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &q));
 }

@@ -3,6 +3,7 @@
 #include "member.h"
 
 #include <pthread.h>
+#include <time.h>
 
 static struct {
 	int fd;
@@ -422,6 +423,142 @@ TEST_F(member, interrupted)
 	w.spare = served.stack;
 	EXPECT_EQ(-EINTR, raw_ioctl(self->fd, PROCLET_IOC_WORK, &w));
 	timer_delete(timer);
+}
+
+/* spin_us of the node; the one before is put back. */
+FIXTURE(spin) {
+	int fd;
+	__u64 p;
+	char old[32];
+};
+
+FIXTURE_SETUP(spin)
+{
+	self->fd = raw_open();
+	ASSERT_LE(0, self->fd);
+	if (node_set(raw_node(), "spin_us", "1000", self->old))
+		SKIP(return, "the node's spin_us cannot be set here");
+	ASSERT_EQ(0, raw_join(self->fd, "spin", raw_own_run()));
+	self->p = raw_proclet(self->fd, MIB);
+	ASSERT_NE(0, self->p);
+	ASSERT_EQ(0, setup_worker(self->fd, self->p));
+}
+
+FIXTURE_TEARDOWN(spin)
+{
+	node_set(raw_node(), "spin_us", self->old, NULL);
+	close(self->fd);
+}
+
+/* How many waits were spun for, and how many of those in vain. */
+static __s64 spins(void)
+{
+	return node_counter(raw_node(), "spun") + node_counter(raw_node(), "slept");
+}
+
+static int serve_calls(__u64 p, int n)
+{
+	static __u8 in[5000], out[6000];
+
+	for (int b = 0; b < 5000; b++)
+		in[b] = b * 3;
+	while (n--) {
+		memset(out, 0, sizeof(out));
+		if (raw_call(rig.fd, p, 0xabcd, in, 5000, out, 6000) != 5500 ||
+		    out[0] != 0x77 || out[5499] != 0x77 || out[5500])
+			return -1;
+	}
+	return served.wrong || served.ret;
+}
+
+/* Callers and workers wait for each other without sleeping, most of the time. */
+TEST_F(spin, spares_sleep)
+{
+	__s64 spun = node_counter(raw_node(), "spun");
+	pthread_t t;
+
+	ASSERT_LE(0, spun);
+	ASSERT_EQ(0, pthread_create(&t, NULL, serve, NULL));
+	for (int i = 0; i < 1000 && node_counter(raw_node(), "spun") < spun + 100; i++)
+		ASSERT_EQ(0, serve_calls(self->p, 10));
+	EXPECT_LE(spun + 100, node_counter(raw_node(), "spun"));
+}
+
+/* Not any more when it is off. */
+TEST_F(spin, off)
+{
+	struct timespec ms = { .tv_nsec = 10000000 };
+	__s64 before;
+	pthread_t t;
+
+	ASSERT_EQ(0, pthread_create(&t, NULL, serve, NULL));
+	ASSERT_EQ(0, serve_calls(self->p, 10));
+	before = spins();
+	EXPECT_LT(0, before);
+	ASSERT_EQ(0, node_set(raw_node(), "spin_us", "0", NULL));
+	/* Who began to spin before sleeps after a millisecond. */
+	do {
+		before = spins();
+		nanosleep(&ms, NULL);
+	} while (spins() != before);
+	ASSERT_EQ(0, serve_calls(self->p, 100));
+	EXPECT_EQ(before, spins());
+}
+
+TEST_F(spin, limits)
+{
+	static const char *const bad[] = { "1001", "-1", "x", " ", "99999999999999999999" };
+	char now[32];
+
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		EXPECT_EQ(-EINVAL, node_set(raw_node(), "spin_us", bad[i], now))
+			TH_LOG("%s", bad[i]);
+	}
+	EXPECT_EQ(1000, atoi(now));
+}
+
+static __s64 now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000LL + t.tv_nsec;
+}
+
+/* A signal does not wait for the end of a spin: some come back before that. */
+TEST_F(spin, interrupted)
+{
+	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+	struct itimerspec every = { { 0, 300000 }, { 0, 300000 } };
+	struct proclet_work w = { .spare = served.stack };
+	__s64 start, took, best = INT64_MAX;
+	timer_t timer;
+
+	catch_signal(SIGUSR1);
+	ASSERT_EQ(0, timer_create(CLOCK_MONOTONIC, &ev, &timer));
+	ASSERT_EQ(0, timer_settime(timer, 0, &every, NULL));
+	for (int i = 0; i < 1000 && best > 900000; i++) {
+		start = now_ns();
+		ASSERT_EQ(-EINTR, work(&w));
+		took = now_ns() - start;
+		if (took < best)
+			best = took;
+	}
+	timer_delete(timer);
+	EXPECT_GE(900000, best);
+}
+
+/* A spin in vain ends, and so does what waits. */
+TEST_F(spin, in_vain)
+{
+	struct proclet_op op = { .op = PROCLET_OP_CALL, .target = self->p, .deadline = 1 };
+	__s64 slept = node_counter(raw_node(), "slept");
+
+	/* By the logical process's clock, which is ahead of ours by little. */
+	EXPECT_EQ(-ETIMEDOUT, raw_op(self->fd, &op));
+	op.deadline = now_ns() + 50000000;
+	EXPECT_EQ(-ETIMEDOUT, raw_op(self->fd, &op));
+	EXPECT_LT(slept, node_counter(raw_node(), "slept"));
 }
 
 TEST_HARNESS_MAIN

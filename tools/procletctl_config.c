@@ -99,6 +99,7 @@ enum status node_add(char **argv)
 		{ "port" },
 		{ "addr" },
 		{ "budget" },
+		{ "spin_us" },
 		{ "id", .required = true },
 		{ }
 	};
