@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /*
- * Calls, and how a thread waits for anything.
+ * Calls, and how a thread waits for anything. Local calls are proclet_call in
+ * switch.S.
  *
  * struct proclet_worker in the ABI header describes how a local call agrees
  * with a kernel that takes proclets away at the same time. Two things are
- * decided here:
+ * decided there:
  *
  * - A caller is suspended, on another stack, before its callee becomes the
  *   innermost thread. When the callee turns out to be gone then, the caller may
@@ -25,6 +26,7 @@ void call_prepare(struct proclet_tcb *tcb, proclet_method_t fn)
 	tcb->lib[LIB_FN] = (__u64)fn;
 	tcb->lib[LIB_ROOT] = proclet_root(tcb->proclet);
 	tcb->lib[LIB_THREAD] = 0;
+	tcb->lib[LIB_RESULTS] = (__u64)seg_out(tcb);
 	tcb->pin = 0;
 }
 
@@ -111,114 +113,21 @@ int shim_spawn(proclet_method_t fn, void *root)
 	return err;
 }
 
-/* On the callee's stack: is it here? */
-bool shim_push(struct proclet_tcb *tcb)
-{
-	struct proclet_worker *page = tcb_page(tcb);
-	__u32 depth = page->depth;
-
-	barrier();	/* the caller's context is complete */
-	WRITE_ONCE(page->chain[depth], (__u64)tcb);
-	WRITE_ONCE(page->depth, depth + 1);
-	barrier();
-	return likely(proclet_here(tcb->proclet));
-}
-
-/* Give the callee's result to its caller on this worker, if it is still here. */
-static bool return_local(struct proclet_worker *page, struct proclet_tcb *tcb,
-			 __s64 ret)
-{
-	__u32 depth = page->depth;
-	struct proclet_tcb *caller;
-
-	if (depth < 2)
-		return false;
-	WRITE_ONCE(page->depth, depth - 1);
-	barrier();
-	/* Whoever waits for the callee's proclet to be left wants to hear of it. */
-	if (unlikely(READ_ONCE(page->attn) || READ_ONCE(page->park)))
-		goto undo;
-	if (unlikely(!proclet_here(tcb->caller.proclet)))
-		goto undo;
-	barrier();
-	caller = (struct proclet_tcb *)READ_ONCE(page->chain[depth - 2]);
-	if (unlikely(!caller))
-		goto undo;
-	/* From here on the caller counts as running, and cannot be taken away. */
-	if (ret > 0)
-		memcpy((void *)caller->out, seg_out(tcb),
-		       (__u64)ret < tcb->res_cap ? (__u64)ret : tcb->res_cap);
-	caller->result = ret;
-	return true;
-undo:
-	WRITE_ONCE(page->depth, depth);
-	return false;
-}
-
 /*
- * The method has returned, on the callee's stack and perhaps in another process
- * than it began in. Returns the caller's stack pointer if it goes on here.
+ * The method's caller is not on this worker, or not here any more: the kernel passes the
+ * result on.
  */
-__u64 shim_pop(struct proclet_tcb *tcb, __s64 ret)
+void shim_report(struct proclet_tcb *tcb, __s64 ret)
 {
-	struct proclet_worker *page = tcb_page(tcb);
-	struct worker *w = page_worker(page);
-	struct proclet_tcb *caller;
-	bool dirty;
+	struct worker *w = page_worker(tcb_page(tcb));
+	void *results = (void *)tcb->lib[LIB_RESULTS];
 
-	if (unlikely(ret < -METHOD_ERRNO_MAX && ret != CALL_AGAIN))
-		ret = -EINVAL;
-	dirty = seg_big(tcb->in_len) || (ret > 0 && seg_big(tcb->res_cap));
-
-	if (likely(return_local(page, tcb, ret))) {
-		caller = (struct proclet_tcb *)tcb->caller.stack;
-		tcb->proclet = 0;
-		seg_put(w, tcb, dirty);
-		if (likely(ret != CALL_AGAIN))
-			page->calls_local++;
-		return caller->sp;
-	}
+	if (ret > 0 && results != seg_out(tcb))
+		memcpy(seg_out(tcb), results, SHORT_MAX);
 	w->done = tcb;
-	w->done_dirty = dirty;
+	w->done_dirty = seg_big(tcb->in_len) || seg_big(tcb->res_cap);
 	w->work.status = ret;
 	shim_jump(w->native_sp, PROCLET_DONE_REPLY);
-}
-
-/* Call without the kernel. CALL_AGAIN: not possible, nothing was done. */
-static __s64 call_local(struct proclet_tcb *tcb, proclet_t p, proclet_method_t m,
-			__u32 method, const void *in, size_t in_len, void *out,
-			size_t out_cap)
-{
-	struct proclet_worker *page = tcb_page(tcb);
-	struct proclet_tcb *callee;
-
-	if (unlikely(!proclet_here(p)))
-		return CALL_AGAIN;
-	if (unlikely(page->depth >= PROCLET_CHAIN_MAX || READ_ONCE(page->attn) ||
-		     READ_ONCE(page->park)))
-		return CALL_AGAIN;
-	callee = seg_get(page_worker(page));
-	if (unlikely(!callee))
-		return CALL_AGAIN;
-
-	callee->proclet = p;
-	callee->worker = (__u64)page;
-	callee->method = method;
-	callee->in_len = in_len;
-	callee->res_cap = out_cap;
-	callee->caller.proclet = tcb->proclet;
-	callee->caller.stack = (__u64)tcb;
-	callee->caller.seq = tcb_next_seq(tcb);
-	callee->caller.node = shim.node;
-	callee->caller.reserved = 0;
-	call_prepare(callee, m);
-	if (in_len)
-		memcpy(seg_in(callee), in, in_len);
-	tcb->out = (__u64)out;
-	tcb->out_cap = out_cap;
-	shim_call_local(tcb, callee);
-	/* see thread_op() */
-	return tcb->result;
 }
 
 static __s64 call_kernel(struct proclet_tcb *tcb, proclet_t p, __u32 method,
@@ -242,27 +151,32 @@ static __s64 call_kernel(struct proclet_tcb *tcb, proclet_t p, __u32 method,
 static int call_check(proclet_t p, proclet_method_t m, __u32 *method, size_t in_len,
 		      size_t out_cap)
 {
-	if (unlikely(in_len > PROCLET_PAYLOAD_MAX || out_cap > PROCLET_PAYLOAD_MAX))
+	if (in_len > PROCLET_PAYLOAD_MAX || out_cap > PROCLET_PAYLOAD_MAX)
 		return -EMSGSIZE;
-	if (unlikely(!proclet_valid(p)))
+	if (!proclet_valid(p))
 		return -ESTALE;
-	return unlikely(method_index(m, method)) ? -EINVAL : 0;
+	return method_index(m, method);
 }
 
-PUBLIC ssize_t proclet_call(proclet_t p, proclet_method_t m, const void *in,
-			    size_t in_len, void *out, size_t out_cap)
+/* A call that is not local, or not as it should be, or that found its callee gone. */
+ssize_t shim_call_slow(proclet_t p, proclet_method_t m, const void *in, size_t in_len,
+		       void *out, size_t out_cap)
 {
-	struct proclet_tcb *tcb = tcb_self();
+	struct proclet_tcb *tcb = tcb_self(), *spare;
+	struct worker *w;
 	__u32 method;
-	__s64 ret;
+	int err;
 
-	ret = call_check(p, m, &method, in_len, out_cap);
-	if (unlikely(ret))
-		return ret;
-	if (likely(tcb)) {
-		ret = call_local(tcb, p, m, method, in, in_len, out, out_cap);
-		if (likely(ret != CALL_AGAIN))
-			return ret;
+	err = call_check(p, m, &method, in_len, out_cap);
+	if (err)
+		return err;
+	if (tcb) {
+		w = page_worker(tcb_page(tcb));
+		spare = w->nsegs ? NULL : seg_get(w);
+		if (spare) {
+			seg_put(w, spare, false);
+			return proclet_call(p, m, in, in_len, out, out_cap);
+		}
 	}
 	return call_kernel(tcb, p, method, in, in_len, out, out_cap, 0);
 }

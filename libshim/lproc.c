@@ -18,7 +18,7 @@
 /* Set while the program executes itself again. */
 #define ENV_REEXEC		"PROCLET_REEXEC"
 
-struct shim shim = { .fd = -1 };
+struct shim shim __attribute__((aligned(64))) = { .fd = -1 };
 
 /* The root function; called once, in the root member. */
 static struct {

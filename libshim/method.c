@@ -5,44 +5,50 @@
 
 #include "internal.h"
 
-/* Hash table by address, at most half full; index 0 of an empty slot's @fn. */
-struct slot {
-	proclet_method_t fn;
-	unsigned long index;
-};
-
 static const proclet_method_t *methods;
 static unsigned long nmethods;
-static struct slot *slots;
-static unsigned int shift;	/* 64 - log2 of the number of slots */
 
-static struct slot *slot_of(proclet_method_t fn)
+/* Where @fn is; an empty slot: it is no method. proclet_call does the same. */
+static struct method_slot *method_slot(proclet_method_t fn)
 {
-	unsigned long mask = (1UL << (64 - shift)) - 1;
-	unsigned long i = (unsigned long)fn * 0x9e3779b97f4a7c15UL >> shift;
+	unsigned long off = (unsigned long)fn * METHOD_HASH >> METHOD_SHIFT;
+	struct method_slot *slot;
 
-	while (slots[i].fn && slots[i].fn != fn)
-		i = (i + 1) & mask;
-	return &slots[i];
+	while ((slot = (void *)(shim.slots + (off & shim.mask)))->fn && slot->fn != fn)
+		off += METHOD_SLOT;
+	return slot;
+}
+
+/* Nobody else knows it. */
+static ssize_t no_method(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)root;
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	return -EINVAL;
 }
 
 int method_init(const proclet_method_t *first, const proclet_method_t *last)
 {
-	unsigned long i, bits = 1;
-	struct slot *slot;
+	unsigned long i, n = 2;
+	struct method_slot *slot;
 
 	methods = first;
 	nmethods = last - first;
-	while (1UL << bits < 2 * nmethods)
-		bits++;
+	while (n < 2 * nmethods + 2)
+		n *= 2;
 	if (nmethods >= METHOD_THREAD)
 		return -E2BIG;
-	shift = 64 - bits;
-	slots = calloc(1UL << bits, sizeof(*slots));
-	if (!slots)
+	shim.mask = (n - 1) * METHOD_SLOT;
+	slot = calloc(n, sizeof(*slot));
+	if (!slot)
 		return -ENOMEM;
+	shim.slots = (char *)slot;
+	slot->fn = no_method;
 	for (i = 0; i < nmethods; i++) {
-		slot = slot_of(methods[i]);
+		slot = method_slot(methods[i]);
 		if (slot->fn)
 			continue;	/* registered twice */
 		slot->fn = methods[i];
@@ -53,11 +59,8 @@ int method_init(const proclet_method_t *first, const proclet_method_t *last)
 
 int method_index(proclet_method_t fn, __u32 *index)
 {
-	struct slot *slot;
+	struct method_slot *slot = method_slot(fn);
 
-	if (!fn)
-		return -EINVAL;
-	slot = slot_of(fn);
 	if (!slot->fn)
 		return -EINVAL;
 	*index = slot->index;

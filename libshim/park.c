@@ -9,8 +9,8 @@
  * tcb do not fit together, because all of them are in native code:
  *
  * - on the native stack, before and after PROCLET_IOC_WORK: not a thread's;
- * - on the callee's stack before shim_push() and after shim_pop() has popped
- *   it: not the innermost thread's;
+ * - on a callee's stack before it is in the chain, and after that has been
+ *   shortened: not the innermost thread's;
  * - on the caller's stack before it is left: native code.
  */
 #include <errno.h>

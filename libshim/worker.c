@@ -41,7 +41,6 @@ static struct proclet_tcb *seg_alloc(void)
 	return tcb;
 }
 
-/* A free segment, NULL: none left. */
 struct proclet_tcb *seg_get(struct worker *w)
 {
 	if (unlikely(!w->nsegs))
@@ -54,12 +53,6 @@ void seg_free(struct proclet_tcb *tcb)
 	__u64 stack = (__u64)tcb;
 
 	seg_ioctl(PROCLET_STACK_FREE, &stack);
-}
-
-/* Never too many: what a chain gives back it has taken here, or allocated. */
-void seg_put(struct worker *w, struct proclet_tcb *tcb, bool dirty)
-{
-	w->segs[w->nsegs++] = (__u64)tcb | (dirty ? SEG_DIRTY : 0);
 }
 
 /* Give back what is not needed soon. Then: at least one free segment. */
@@ -209,6 +202,7 @@ static void block_signals(sigset_t *old)
 /* Called by the main thread only. */
 int worker_start(void)
 {
+	struct proclet_worker *page;
 	pthread_attr_t attr;
 	char name[16];
 	struct worker *w;
@@ -218,11 +212,10 @@ int worker_start(void)
 
 	if (nworkers == PROCLET_MAX_WORKERS)
 		return -EAGAIN;
-	w = calloc(1, sizeof(*w));
-	if (!w)
-		return -ENOMEM;
-	w->page = (void *)(shim.workers + (size_t)nworkers * PROCLET_WORKER_SIZE);
-	w->page->native = (__u64)w;
+	page = (void *)(shim.workers + (size_t)nworkers * PROCLET_WORKER_SIZE);
+	w = page_worker(page);
+	memset(w, 0, sizeof(*w));
+	w->page = page;
 	w->work.size = sizeof(w->work);
 	w->work.worker = nworkers;
 
@@ -234,8 +227,6 @@ int worker_start(void)
 		snprintf(name, sizeof(name), "proclet/%u", nworkers);
 		pthread_setname_np(thread, name);
 		nworkers++;
-	} else {
-		free(w);
 	}
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);

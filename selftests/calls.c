@@ -267,6 +267,41 @@ static ssize_t deep_stack(void *root, const void *in, size_t in_len, void *out, 
 }
 PROCLET_METHOD(deep_stack);
 
+/* MXCSR without its status bits, and x87's control word. */
+struct control_words {
+	__u32 mxcsr;
+	__u16 cw;
+};
+
+static struct control_words get_words(void)
+{
+	struct control_words w;
+
+	asm volatile("stmxcsr %0; fnstcw %1" : "=m" (w.mxcsr), "=m" (w.cw));
+	w.mxcsr &= ~0x3f;
+	return w;
+}
+
+static void set_words(struct control_words w)
+{
+	asm volatile("ldmxcsr %0; fldcw %1" : : "m" (w.mxcsr), "m" (w.cw));
+}
+
+/* As they are when a method begins. */
+static ssize_t first_words(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct control_words w = get_words();
+
+	(void)root;
+	(void)in;
+	(void)in_len;
+	if (out_cap < sizeof(w))
+		return -EINVAL;
+	memcpy(out, &w, sizeof(w));
+	return sizeof(w);
+}
+PROCLET_METHOD(first_words);
+
 static ssize_t unregistered(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	(void)root;
@@ -313,7 +348,7 @@ static int one_size(proclet_t p, const unsigned char *in, unsigned char *out, si
 }
 
 static const size_t sizes[] = {
-	0, 1, 2, 7, 8, 9, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000, 1023, 1024, 1025,
+	0, 1, 2, 7, 8, 9, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257, 1000, 1023, 1024, 1025,
 	2047, 2048, 2049, 3800, 3900, 3950, 3968, 3969, 3990, 4000, 4010, 4016, 4020, 4024,
 	4032, 4040, 4048, 4056, 4064, 4072, 4080, 4088, 4095, 4096, 4097, 4200, 8191, 8192,
 	8193, 65535, 65536, 65537, 100001, 524288, MAX_PAYLOAD - 4096, MAX_PAYLOAD - 1,
@@ -368,6 +403,30 @@ static int sizes_from_native_thread(void)
 		CHECK_EQ(pthread_create(&t, NULL, sizes_in_thread, &a), 0);
 		pthread_join(t, NULL);
 		TRY(a.ret);
+	}
+	return KSFT_PASS;
+}
+
+/* A callee does not inherit how its caller calculates, and that goes on as before. */
+static int control_words(void)
+{
+	struct control_words usual = { 0x1f80, 0x37f }, mine[] = {
+		{ 0x7f80, 0xf7f }, { 0x1f80, 0xf7f }, { 0x7f80, 0x37f }, usual,
+	}, seen, after;
+
+	TRY(setup());
+	for (size_t i = 0; i < 2 * ARRAY_SIZE(mine); i++) {
+		ssize_t ret;
+
+		set_words(mine[i / 2]);
+		ret = proclet_call(on[i % 2], first_words, NULL, 0, &seen, sizeof(seen));
+		after = get_words();
+		set_words(usual);
+		CHECK_EQ(ret, sizeof(seen));
+		CHECK_EQ(seen.mxcsr, usual.mxcsr);
+		CHECK_EQ(seen.cw, usual.cw);
+		CHECK_EQ(after.mxcsr, mine[i / 2].mxcsr);
+		CHECK_EQ(after.cw, mine[i / 2].cw);
 	}
 	return KSFT_PASS;
 }
@@ -984,6 +1043,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(sizes_remote),
 	TAP_TEST(sizes_from_native_thread),
 	TAP_TEST(sizes_differ),
+	TAP_TEST(control_words),
 	TAP_TEST(one_byte_more),
 	TAP_TEST(empty_buffers),
 	TAP_TEST(result_too_large),

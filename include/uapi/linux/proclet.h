@@ -89,8 +89,8 @@ struct proclet_heap {
  */
 #define PROCLET_STACK_SIZE	(4ULL << 20)
 #define PROCLET_STACK_MASK	(~(PROCLET_STACK_SIZE - 1))
-#define PROCLET_STACK_IN	0x1000ULL	/* arguments of the running method */
-#define PROCLET_STACK_OUT	0x101000ULL	/* its results */
+#define PROCLET_STACK_IN	0x1000ULL	/* arguments of a call that the kernel gives */
+#define PROCLET_STACK_OUT	0x101000ULL	/* results for PROCLET_DONE_REPLY */
 #define PROCLET_STACK_GUARD	0x201000ULL
 #define PROCLET_PAYLOAD_MAX	(1ULL << 20)	/* bytes each way */
 
@@ -152,7 +152,7 @@ struct proclet_tcb {
  * @sig_pending: a park signal is on its way; the handler clears it
  * @park: thread segment to park, 0: none. Only valid while it is the innermost
  * @calls_local: local calls made, counted by the library
- * @native: the library's own: address of its state of this worker
+ * @lib: the library's own, as is what follows @chain on the page
  * @chain: segments of the threads that run on this worker, each (but the first)
  *         in a local call from the one before. The kernel takes a suspended
  *         thread away by writing 0 to its entry.
@@ -176,7 +176,7 @@ struct proclet_worker {
 	__u32 reserved;
 	__u64 park;
 	__u64 calls_local;
-	__u64 native;
+	__u64 lib;
 	__u64 chain[PROCLET_CHAIN_MAX];
 };
 
