@@ -25,6 +25,9 @@ int hello_check(const struct rdma_hello *hello, u32 len, u32 self)
 	if (le16_to_cpu(hello->depth) < HELLO_DEPTH_MIN ||
 	    le16_to_cpu(hello->depth) > HELLO_DEPTH_MAX)
 		return REFUSE_MALFORMED;
+	if (hello->qps < HELLO_QPS_MIN || hello->qps > HELLO_QPS_MAX ||
+	    hello->qp >= hello->qps)
+		return REFUSE_QPS;
 	return REFUSE_NONE;
 }
 
@@ -40,6 +43,8 @@ const char *hello_text(char text[HELLO_TEXT_MAX], u32 reason, u32 version)
 		[REFUSE_DIRECTION]	= "the lower id connects",
 		[REFUSE_STOPPED]	= "the peer is not started",
 		[REFUSE_BUSY]		= "no resources",
+		[REFUSE_QPS]		= "an impossible number of queue pairs",
+		[REFUSE_STALE]		= "a queue pair of no connection that is being made",
 	};
 
 	if (reason == REFUSE_VERSION)

@@ -13,17 +13,22 @@
 /* Receive buffers that a peer may have. */
 #define HELLO_DEPTH_MIN	16
 #define HELLO_DEPTH_MAX	4096
+/* Queue pairs of a connection: the one for messages, and those for READs. */
+#define HELLO_QPS_MIN	2
+#define HELLO_QPS_MAX	5
 
 /**
- * struct rdma_hello - of who connects, and of who accepts that
+ * struct rdma_hello - of who connects, and of who accepts that; for each queue pair
  * @magic: HELLO_MAGIC
  * @version: WIRE_VERSION. This and @magic stay where they are for all versions
  * @page_shift: log2 of the page size, must be the same
  * @from: the sender's id
  * @to: the id of the node that it wants to talk to
  * @depth: receive buffers, the first credits of the other side
- * @reserved: 0
+ * @qp: which queue pair of the connection this is, from 0
+ * @qps: how many it has
  * @incarnation: the sender's
+ * @nonce: of the attempt, by who connects: what else is of the same one
  */
 struct rdma_hello {
 	__le32 magic;
@@ -32,11 +37,13 @@ struct rdma_hello {
 	__le16 from;
 	__le16 to;
 	__le16 depth;
-	__le16 reserved;
+	__u8 qp;
+	__u8 qps;
 	__le64 incarnation;
+	__le64 nonce;
 };
 
-static_assert(sizeof(struct rdma_hello) == 24);
+static_assert(sizeof(struct rdma_hello) == 32);
 
 enum rdma_refusal {
 	REFUSE_NONE,
@@ -49,6 +56,8 @@ enum rdma_refusal {
 	REFUSE_DIRECTION,
 	REFUSE_STOPPED,
 	REFUSE_BUSY,
+	REFUSE_QPS,
+	REFUSE_STALE,
 	REFUSALS
 };
 

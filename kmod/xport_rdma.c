@@ -2,9 +2,11 @@
 /*
  * The transport over RDMA.
  *
- * One reliable connection for each pair of nodes, made by rdma_cm: the node with
- * the lower id connects, the other one listens. Both introduce themselves in the
- * CM's private data (struct rdma_hello).
+ * One connection for each pair of nodes, of a few reliable queue pairs that rdma_cm
+ * makes: the node with the lower id connects, the other one listens. Both introduce
+ * themselves in the CM's private data (struct rdma_hello). The first queue pair is for
+ * messages and registrations, the others for READs, which so do not hold up the former.
+ * They are used when all are established, and the loss of one is the loss of all.
  *
  * Messages are SENDs into a ring of receive buffers. A node never has more SENDs
  * under way than the peer has buffers: each message carries a header with the
@@ -18,9 +20,9 @@
  * no use to another. Reads go through rdma_rw_ctx_*(), which knows what the
  * adapter wants for the local side.
  *
- * The send queue is divided between messages (a struct rdma_tx each), memory
- * registration (@mr_slots) and reads (a struct rdma_chunk each), so whoever has
- * one of these has room in the queue, and it is never over-posted.
+ * The first send queue is divided between messages (a struct rdma_tx each) and memory
+ * registration (@mr_slots), the others have room for @pair_chunks struct rdma_chunk, so
+ * no queue is ever over-posted.
  *
  * All that happens to a connection's state is done by its peer's work item:
  * the callbacks of rdma_cm and of the completion queues only set bits and queue
@@ -44,7 +46,6 @@
 #include "xport_rdma.h"
 
 #define INCOMING_MAX		4
-#define RESOLVE_TIMEOUT_MS	2000
 #define RETRY_MIN_MS		100
 #define RETRY_MAX_MS		2000
 
@@ -84,52 +85,12 @@ static void peer_wake(struct rdma_peer *p)
 
 /* The work item of a peer. */
 
-/* The address that our side of a connection shall have, or NULL: any. */
-static struct sockaddr *node_source(const struct pnode *node, int family,
-				    struct sockaddr_storage *buf)
+/* Nobody gives further queue pairs to a connection that is not it any more. */
+static void peer_set_cur(struct rdma_peer *p, struct rdma_conn *conn)
 {
-	struct sockaddr_in *in = (struct sockaddr_in *)buf;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)buf;
-
-	if (node->addr.ss_family != family)
-		return NULL;
-	*buf = node->addr;
-	if (family == AF_INET) {
-		if (in->sin_addr.s_addr == htonl(INADDR_ANY))
-			return NULL;
-		in->sin_port = 0;
-	} else {
-		if (ipv6_addr_any(&in6->sin6_addr))
-			return NULL;
-		in6->sin6_port = 0;
-	}
-	return (struct sockaddr *)buf;
-}
-
-static int peer_connect(struct rdma_peer *p)
-{
-	struct peer *peer = p->peer;
-	struct sockaddr_storage src;
-	struct rdma_conn *conn;
-	struct rdma_cm_id *id;
-	int ret;
-
-	conn = conn_alloc(false);
-	if (!conn)
-		return -ENOMEM;
-	conn->p = p;
-	id = rdma_create_id(&init_net, conn_cm_event, conn, RDMA_PS_TCP, IB_QPT_RC);
-	if (IS_ERR(id)) {
-		conn_put(conn);
-		return PTR_ERR(id);
-	}
-	conn->id = id;
+	spin_lock_irq(&p->lock);
 	p->cur = conn;
-	ret = rdma_resolve_addr(id, node_source(peer->node, peer->addr.ss_family, &src),
-				(struct sockaddr *)&peer->addr, RESOLVE_TIMEOUT_MS);
-	if (ret)
-		conn_fail(conn, ret);
-	return 0;
+	spin_unlock_irq(&p->lock);
 }
 
 static void conn_up(struct rdma_conn *conn)
@@ -186,22 +147,17 @@ static int conn_keepalive(struct rdma_conn *conn)
 static int conn_step(struct rdma_conn *conn)
 {
 	int ret;
+	u32 i;
 
 	if (test_bit(CONN_FAILED, &conn->events))
 		return READ_ONCE(conn->error);
 
-	if (test_and_clear_bit(CONN_ADDR_RESOLVED, &conn->events)) {
-		ret = conn_resolve_route(conn, RESOLVE_TIMEOUT_MS);
+	for (i = 0; i < conn->nr_pairs && !conn->was_connected; i++) {
+		ret = pair_step(&conn->pairs[i]);
 		if (ret)
 			return ret;
 	}
-	if (test_and_clear_bit(CONN_ROUTE_RESOLVED, &conn->events)) {
-		ret = conn_connect(conn);
-		if (ret)
-			return ret;
-	}
-	/* Only once: the bit stays, so that a second event is not one. */
-	if (!conn->was_connected && test_bit(CONN_ESTABLISHED, &conn->events))
+	if (!conn->was_connected && conn_established(conn))
 		conn_up(conn);
 
 	if (conn->was_connected)
@@ -250,7 +206,7 @@ static void peer_drop(struct rdma_peer *p, int error)
 	if (delay < RETRY_MAX_MS)
 		p->backoff++;
 
-	p->cur = NULL;
+	peer_set_cur(p, NULL);
 	conn_destroy(conn);
 	p->retry_at = jiffies + msecs_to_jiffies(delay);
 }
@@ -294,35 +250,37 @@ static void peer_work(struct work_struct *work)
 {
 	struct rdma_peer *p = container_of(to_delayed_work(work),
 					   struct rdma_peer, work);
-	struct rdma_conn *incoming;
+	struct rdma_conn *conn;
 	int ret;
 
 	/* The order matters: after this nothing is added to the list. */
 	if (peer_stopping(p)) {
-		incoming = peer_take_incoming(p);
-		if (incoming)
-			conn_destroy(incoming);
-		if (p->cur)
-			conn_destroy(p->cur);
-		p->cur = NULL;
+		conn = peer_take_incoming(p);
+		if (conn)
+			conn_destroy(conn);
+		conn = p->cur;
+		peer_set_cur(p, NULL);
+		if (conn)
+			conn_destroy(conn);
 		complete_all(&p->stopped);
 		return;
 	}
 
-	incoming = peer_take_incoming(p);
-	if (incoming) {
+	conn = peer_take_incoming(p);
+	if (conn) {
 		/* A peer that connects has forgotten what it had with us. */
 		if (p->cur)
 			peer_drop(p, -ECONNRESET);
-		p->cur = incoming;
-		ret = conn_accept(incoming);
-		if (ret)
-			peer_drop(p, ret);
+		peer_set_cur(p, conn);
 	} else if (!p->cur && peer_is_active(p->peer) &&
 		   time_after_eq(jiffies, p->retry_at)) {
-		ret = peer_connect(p);
-		if (ret)
+		conn = conn_alloc(NULL);
+		if (conn) {
+			conn->p = p;
+			peer_set_cur(p, conn);
+		} else {
 			p->retry_at = jiffies + msecs_to_jiffies(RETRY_MAX_MS);
+		}
 	}
 
 	if (p->cur) {
@@ -416,42 +374,75 @@ static bool same_host(const struct sockaddr_storage *a,
 			       &((const struct sockaddr_in6 *)b)->sin6_addr);
 }
 
-/* Give @conn to the work item of its peer. */
-static int peer_add_incoming(struct peer *peer, struct rdma_conn *conn)
+/* Give @conn, with its first queue pair, to the work item of its peer. */
+static int peer_add_incoming(struct rdma_peer *p, struct rdma_conn *conn)
 {
-	struct rdma_peer *p;
-	int reason = REFUSE_NONE;
+	lockdep_assert_held(&p->lock);
 
+	if (p->stopping)
+		return REFUSE_STOPPED;
+	if (p->nr_incoming >= INCOMING_MAX)
+		return REFUSE_BUSY;
+	conn->p = p;
+	list_add_tail(&conn->entry, &p->incoming);
+	p->nr_incoming++;
+	return REFUSE_NONE;
+}
+
+/* A further queue pair of the connection that is being made. */
+static int peer_add_pair(struct rdma_peer *p, struct rdma_cm_id *id,
+			 const struct rdma_hello *hello,
+			 const struct rdma_conn_param *param)
+{
+	struct rdma_conn *conn = p->cur;
+
+	lockdep_assert_held(&p->lock);
+
+	if (!conn || !conn->passive || !conn_is_of(conn, hello) ||
+	    conn->pairs[hello->qp].id)
+		return REFUSE_STALE;
+	pair_request(&conn->pairs[hello->qp], id, param);
+	return REFUSE_NONE;
+}
+
+/* @id is accepted or refused by the work item of @peer, if it is not refused here. */
+static int peer_add_id(struct peer *peer, struct rdma_cm_id *id,
+		       const struct rdma_hello *hello,
+		       const struct rdma_conn_param *param)
+{
+	struct rdma_conn *conn = NULL;
+	struct rdma_peer *p;
+	int reason = REFUSE_STOPPED;
+
+	if (!hello->qp) {
+		conn = conn_alloc(hello);
+		if (!conn)
+			return REFUSE_BUSY;
+		pair_request(&conn->pairs[0], id, param);
+	}
 	rcu_read_lock();
 	p = READ_ONCE(peer->xport);
-	if (!p) {
-		rcu_read_unlock();
-		return REFUSE_STOPPED;
+	if (p) {
+		spin_lock_irq(&p->lock);
+		reason = conn ? peer_add_incoming(p, conn) :
+				peer_add_pair(p, id, hello, param);
+		if (!reason)
+			peer_wake(p);
+		spin_unlock_irq(&p->lock);
 	}
-	spin_lock_irq(&p->lock);
-	if (p->stopping) {
-		reason = REFUSE_STOPPED;
-	} else if (p->nr_incoming >= INCOMING_MAX) {
-		reason = REFUSE_BUSY;
-	} else {
-		conn->p = p;
-		list_add_tail(&conn->entry, &p->incoming);
-		p->nr_incoming++;
-		peer_wake(p);
-	}
-	spin_unlock_irq(&p->lock);
 	rcu_read_unlock();
+	if (reason && conn)
+		conn_put(conn);
 	return reason;
 }
 
 /*
- * Someone connects. If it is a peer that should, @id becomes its connection's,
+ * Someone connects. If it is a peer that should, @id becomes its connection's;
  * otherwise the return value makes rdma_cm destroy @id.
  */
-static int node_connect_request(struct rdma_node *rn, struct rdma_cm_id *id,
+static int node_connect_request(struct pnode *node, struct rdma_cm_id *id,
 				struct rdma_cm_event *ev)
 {
-	struct pnode *node = rn->node;
 	const struct rdma_conn_param *param = &ev->param.conn;
 	struct rdma_refused refused = {
 		.magic = cpu_to_le32(HELLO_MAGIC),
@@ -459,7 +450,6 @@ static int node_connect_request(struct rdma_node *rn, struct rdma_cm_id *id,
 	};
 	char text[HELLO_TEXT_MAX];
 	struct rdma_hello hello;
-	struct rdma_conn *conn;
 	struct peer *peer;
 	int reason;
 
@@ -477,29 +467,11 @@ static int node_connect_request(struct rdma_node *rn, struct rdma_cm_id *id,
 	if (peer->addr.ss_family != AF_UNSPEC &&
 	    !same_host(&id->route.addr.dst_addr, &peer->addr))
 		goto put_peer;
-	reason = REFUSE_BUSY;
-	conn = conn_alloc(true);
-	if (!conn)
-		goto put_peer;
-
-	conn->id = id;
-	conn->incarnation = le64_to_cpu(hello.incarnation);
-	conn->depth = le16_to_cpu(hello.depth);
-	conn->initiator_depth = min(param->initiator_depth, conn->initiator_depth);
-	conn->responder_resources = min(param->responder_resources,
-					conn->responder_resources);
-	/* Before the work item has it; rdma_cm looks at them after we return. */
-	id->context = conn;
-	id->event_handler = conn_cm_event;
-	reason = peer_add_incoming(peer, conn);
-	if (!reason) {
-		peer_put(peer);
-		return 0;
-	}
-	id->context = rn;
-	conn_put(conn);
+	reason = peer_add_id(peer, id, &hello, param);
 put_peer:
 	peer_put(peer);
+	if (!reason)
+		return 0;
 refuse:
 	pr_warn_ratelimited("%s: refused %pISpc, which says that it is node %u: %s\n",
 			    node->name, &id->route.addr.dst_addr,
@@ -516,7 +488,7 @@ static int node_cm_event(struct rdma_cm_id *id, struct rdma_cm_event *ev)
 
 	switch (ev->event) {
 	case RDMA_CM_EVENT_CONNECT_REQUEST:
-		return node_connect_request(rn, id, ev);
+		return node_connect_request(rn->node, id, ev);
 	case RDMA_CM_EVENT_ADDR_CHANGE:
 	case RDMA_CM_EVENT_DEVICE_REMOVAL:
 		WRITE_ONCE(rn->lost, true);

@@ -28,6 +28,7 @@
 #define MR_SLOTS		64
 
 struct rdma_conn;
+struct rdma_pair;
 
 /* A receive buffer. */
 struct rdma_rx {
@@ -79,7 +80,7 @@ struct rdma_mem {
 /* A read that was asked for; it is done in chunks. */
 struct rdma_read {
 	struct xport_read *rd;
-	struct list_head list;	/* conn.reads until all is posted */
+	struct list_head list;	/* conn.bulk or conn.small until all is posted */
 	u32 desc;		/* next: which desc, */
 	u32 desc_page;		/* where in it */
 	u32 page;		/* and which local page */
@@ -94,6 +95,7 @@ struct rdma_chunk {
 	struct ib_cqe err_cqe;	/* of the others, which are heard of only if they fail */
 	struct list_head list;	/* conn.chunks or conn.posted */
 	struct rdma_read *read;	/* while in conn.posted, under conn.lock */
+	struct rdma_pair *pair;	/* in whose send queue it is or shall be */
 	struct rdma_rw_ctx rw;
 	u32 npages;
 	int status;
@@ -106,25 +108,59 @@ enum conn_state {
 	CONN_DOWN,
 };
 
+/* Bits of rdma_pair.events. */
+enum {
+	PAIR_REQUESTED,		/* by the peer */
+	PAIR_ADDR_RESOLVED,
+	PAIR_ROUTE_RESOLVED,
+	PAIR_ESTABLISHED,
+	PAIR_QUIET,		/* the peer's adapter does not send any more */
+};
+
 /* Bits of rdma_conn.events. */
 enum {
-	CONN_ADDR_RESOLVED,
-	CONN_ROUTE_RESOLVED,
-	CONN_ESTABLISHED,
 	CONN_FAILED,
 	CONN_BROKEN,		/* by the peer: what it still sends is dropped */
-	CONN_QUIET,		/* the peer's adapter does not send any more */
+};
+
+/**
+ * struct rdma_pair - a queue pair of a connection, or of the attempt at one
+ * @conn: whose it is
+ * @index: 0: for messages and registrations; the others: for READs
+ * @id: the CM's, NULL if it has not been begun; that of a further one of the peer's is
+ *      set under rdma_peer.lock
+ * @events: PAIR_*, set by callbacks, handled by the peer's work item
+ * @initiator_depth: READs under way from us, as negotiated
+ * @responder_resources: READs under way from the peer, as negotiated
+ * @send_cq: completions in softirqs
+ * @recv_cq: likewise, in order; @send_cq where nothing is received
+ * @qp: the queue pair
+ * @posted: chunks that are in its send queue or about to be; under conn.lock
+ */
+struct rdma_pair {
+	struct rdma_conn *conn;
+	u32 index;
+	struct rdma_cm_id *id;
+	unsigned long events;
+	u8 initiator_depth;
+	u8 responder_resources;
+	struct ib_cq *send_cq;
+	struct ib_cq *recv_cq;
+	struct ib_qp *qp;
+	u32 posted;
 };
 
 /**
  * struct rdma_conn - a connection, or the attempt at one
- * @p: its peer; valid as long as @id has not been destroyed
+ * @p: its peer; valid as long as no id of @pairs has been destroyed
  * @ref: the peer's work item, each struct rdma_mem
  * @rcu: senders find it under RCU
  * @entry: in rdma_peer.incoming
- * @id: the CM's
+ * @pairs: the queue pairs, which end together
+ * @nr_pairs: how many there are
+ * @nonce: of this attempt
  * @passive: the peer connected to us
- * @was_connected: rdma_cm said that it is established
+ * @was_connected: all of @pairs were established
  * @events: CONN_*, set by callbacks, handled by the peer's work item
  * @error: why CONN_FAILED, the first reason
  * @refusal: what the peer said when it refused, REFUSE_*
@@ -133,17 +169,13 @@ enum {
  * @up_since: in jiffies
  * @incarnation: the peer's
  * @depth: the peer's receive buffers
- * @initiator_depth: READs under way from us, as negotiated
- * @responder_resources: READs under way from the peer, as negotiated
  * @dev: the adapter
  * @pd: nothing but this connection is in it
- * @send_cq: completions in softirqs
- * @recv_cq: likewise, in order
- * @qp: the queue pair
  * @mr_pages: capacity of a struct rdma_mr
  * @chunk_pages: capacity of a struct rdma_chunk
+ * @pair_chunks: how many of those a queue pair has room for
+ * @read_cap: of the queue pairs for READs
  * @regs_alone: nothing may be unacknowledged before a registration, see conn_pump()
- * @nr_chunks: how many there are
  * @rx: RING_DEPTH receive buffers
  * @rx_hdrs: their headers
  * @rx_hdrs_dma: address of @rx_hdrs
@@ -155,10 +187,10 @@ enum {
  * @next_tick: of the keepalive, in jiffies; the work item's
  * @silent: ticks without a sign of life; the work item's
  * @read_mutex: one builder of chunks at a time
- * @read_work: goes on with @reads
+ * @read_work: goes on with @small and @bulk
  * @rx_work: hands over @rxq
- * @wait: for @users to become 0, for CONN_QUIET
- * @lock: protects all below, and posting to both queues; taken in any context,
+ * @wait: for @users to become 0, for PAIR_QUIET
+ * @lock: protects all below, and posting to all queues; taken in any context,
  *        perhaps under spinlocks of the core; none is taken under it
  * @state: posting is allowed only in CONN_UP (and before, for the first receives)
  * @users: who is in expose, unexpose or read
@@ -177,7 +209,8 @@ enum {
  * @mrq: those that wait to be registered or invalidated
  * @mr_slots: room for them in the send queue
  * @mems: struct rdma_mem not yet unexposed
- * @reads: struct rdma_read with chunks still to be posted
+ * @small: struct rdma_read with chunks still to be posted, see next_read()
+ * @bulk: likewise
  * @chunks: unused ones
  * @posted: those under way
  */
@@ -186,7 +219,9 @@ struct rdma_conn {
 	struct kref ref;
 	struct rcu_head rcu;
 	struct list_head entry;
-	struct rdma_cm_id *id;
+	struct rdma_pair pairs[HELLO_QPS_MAX];
+	u32 nr_pairs;
+	u64 nonce;
 	bool passive;
 	bool was_connected;
 	unsigned long events;
@@ -197,17 +232,13 @@ struct rdma_conn {
 	unsigned long up_since;
 	u64 incarnation;
 	u32 depth;
-	u8 initiator_depth;
-	u8 responder_resources;
 	struct ib_device *dev;
 	struct ib_pd *pd;
-	struct ib_cq *send_cq;
-	struct ib_cq *recv_cq;
-	struct ib_qp *qp;
 	u32 mr_pages;
 	u32 chunk_pages;
+	u32 pair_chunks;
+	struct ib_qp_cap read_cap;
 	bool regs_alone;
-	u32 nr_chunks;
 	struct rdma_rx *rx;
 	struct rdma_hdr *rx_hdrs;
 	u64 rx_hdrs_dma;
@@ -241,7 +272,8 @@ struct rdma_conn {
 	struct list_head mrq;
 	u32 mr_slots;
 	struct list_head mems;
-	struct list_head reads;
+	struct list_head small;
+	struct list_head bulk;
 	struct list_head chunks;
 	struct list_head posted;
 };
@@ -250,7 +282,7 @@ struct rdma_conn {
  * struct rdma_peer - what peer.xport points to
  * @peer: whose it is
  * @conn: the connection that is up; read under RCU, written by @work
- * @cur: the connection or the attempt at one; @work's
+ * @cur: the connection or the attempt at one; @work's, written under @lock
  * @work: does everything
  * @backoff: failures in a row; @work's
  * @retry_at: not before, in jiffies; @work's
@@ -279,22 +311,28 @@ struct rdma_peer {
 extern struct workqueue_struct *rdma_wq;
 extern struct workqueue_struct *rdma_rx_wq;
 
-/* xport_rdma_conn.c: making and ending a connection */
-int hello_parse(const struct rdma_conn_param *param, const struct pnode *node,
-		struct rdma_hello *hello);
-struct rdma_conn *conn_alloc(bool passive);
+/* xport_rdma_conn.c: what a connection consists of, who uses it, its end */
+struct rdma_conn *conn_alloc(const struct rdma_hello *hello);
 void conn_put(struct rdma_conn *conn);
-int conn_cm_event(struct rdma_cm_id *id, struct rdma_cm_event *ev);
-int conn_resolve_route(struct rdma_conn *conn, unsigned int timeout_ms);
-int conn_connect(struct rdma_conn *conn);
-int conn_accept(struct rdma_conn *conn);
+int conn_alloc_pd(struct rdma_conn *conn);
+bool conn_established(const struct rdma_conn *conn);
+bool conn_is_of(const struct rdma_conn *conn, const struct rdma_hello *hello);
 void conn_destroy(struct rdma_conn *conn);
 struct rdma_conn *conn_enter(struct peer *peer);
 void conn_leave(struct rdma_conn *conn);
-void conn_event(struct rdma_conn *conn, int bit);
 void conn_fail(struct rdma_conn *conn, int error);
 void conn_break(struct rdma_conn *conn);
 void conn_wc_failed(struct rdma_conn *conn, const struct ib_wc *wc, const char *what);
+
+/* xport_rdma_pair.c: making and ending a queue pair */
+int hello_parse(const struct rdma_conn_param *param, const struct pnode *node,
+		struct rdma_hello *hello);
+void pair_request(struct rdma_pair *pair, struct rdma_cm_id *id,
+		  const struct rdma_conn_param *param);
+int pair_step(struct rdma_pair *pair);
+void pair_event(struct rdma_pair *pair, int bit);
+void pair_drain(struct rdma_pair *pair);
+void pair_destroy_qp(struct rdma_pair *pair);
 
 /* xport_rdma_msg.c: messages */
 int conn_alloc_msgs(struct rdma_conn *conn);
@@ -302,13 +340,12 @@ void conn_free_msgs(struct rdma_conn *conn);
 int conn_post_rx(struct rdma_conn *conn);
 void conn_open_rx(struct rdma_conn *conn);
 void conn_rx_work(struct work_struct *work);
-bool conn_mrq_waits(struct rdma_conn *conn);
 void conn_pump(struct rdma_conn *conn);
 void conn_ping(struct rdma_conn *conn);
 int rdma_send(struct peer *peer, struct xport_msg *msg);
 
 /* xport_rdma_mem.c: exposed pages and reads */
-int conn_size_mem(struct rdma_conn *conn, struct ib_qp_init_attr *attr);
+int conn_size_mem(struct rdma_conn *conn);
 int conn_alloc_mem(struct rdma_conn *conn);
 void conn_end_mem(struct rdma_conn *conn);
 void conn_free_mem(struct rdma_conn *conn);

@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The RDMA transport: making a connection and ending it. What happens in
- * between is in xport_rdma_msg.c and xport_rdma_mem.c.
+ * The RDMA transport: what a connection consists of, who uses it, and its end. Its
+ * queue pairs are made in xport_rdma_pair.c; what they do is in xport_rdma_msg.c and
+ * xport_rdma_mem.c.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": rdma: " fmt
 
 #include <linux/jiffies.h>
 #include <linux/module.h>
 #include <linux/moduleparam.h>
+#include <linux/random.h>
 #include <linux/slab.h>
-#include <rdma/ib_cm.h>
 
 #include "xport_rdma.h"
 
@@ -17,27 +18,18 @@
 #define CONNECT_TIMEOUT_MS	10000
 #define DISCONNECT_TIMEOUT_MS	500
 
-/*
- * A packet is sent 8 times in all before the connection is given up, so this is
- * both how fast a lost one is noticed and how long a peer may stand still.
- */
-static unsigned int ack_timeout = 16;
-module_param(ack_timeout, uint, 0644);
-MODULE_PARM_DESC(ack_timeout, "rdma: repeat what is not acknowledged after 4.096 us << this (8..24); for new connections");
+static unsigned int read_qps = 2;
+module_param(read_qps, uint, 0644);
+MODULE_PARM_DESC(read_qps, "rdma: queue pairs for READs to each peer, of which the last is for small ones (1..4); for new connections that this node makes");
 
 /* Failing and kicking: any context. */
 
-/* Have the work item handle CONN_*. */
-void conn_event(struct rdma_conn *conn, int bit)
-{
-	if (!test_and_set_bit(bit, &conn->events))
-		mod_delayed_work(rdma_wq, &conn->p->work, 0);
-}
-
+/* Have the work item end it, with all its queue pairs. */
 void conn_fail(struct rdma_conn *conn, int error)
 {
 	cmpxchg(&conn->error, 0, error);
-	conn_event(conn, CONN_FAILED);
+	if (!test_and_set_bit(CONN_FAILED, &conn->events))
+		mod_delayed_work(rdma_wq, &conn->p->work, 0);
 }
 
 /* The peer broke the protocol. */
@@ -119,271 +111,35 @@ static bool conn_unused(struct rdma_conn *conn)
 
 /* Setting a connection up. */
 
-static void qp_event(struct ib_event *event, void *context)
-{
-	struct rdma_conn *conn = context;
-
-	switch (event->event) {
-	case IB_EVENT_COMM_EST:
-		rdma_notify(conn->id, event->event);
-		break;
-	case IB_EVENT_SQ_DRAINED:
-	case IB_EVENT_QP_LAST_WQE_REACHED:
-	case IB_EVENT_PATH_MIG:
-		break;
-	default:
-		conn_fail(conn, -EIO);
-		break;
-	}
-}
-
-static int conn_create_qp(struct rdma_conn *conn)
-{
-	struct ib_device *dev = conn->id->device;
-	struct ib_qp_init_attr attr = {
-		.event_handler = qp_event,
-		.qp_context = conn,
-		.cap.max_recv_wr = RING_DEPTH + 1,
-		.cap.max_recv_sge = 2,
-		.sq_sig_type = IB_SIGNAL_REQ_WR,
-		.qp_type = IB_QPT_RC,
-		.port_num = conn->id->port_num,
-	};
-	int ret;
-
-	conn->dev = dev;
-	if (dev->attrs.max_send_sge < 2 || dev->attrs.max_recv_sge < 2)
-		return -EOPNOTSUPP;
-	ret = conn_size_mem(conn, &attr);
-	if (ret)
-		return ret;
-
-	conn->pd = ib_alloc_pd(dev, 0);
-	if (IS_ERR(conn->pd)) {
-		ret = PTR_ERR(conn->pd);
-		conn->pd = NULL;
-		return ret;
-	}
-	conn->send_cq = ib_alloc_cq_any(dev, conn, attr.cap.max_send_wr,
-					IB_POLL_SOFTIRQ);
-	if (IS_ERR(conn->send_cq)) {
-		ret = PTR_ERR(conn->send_cq);
-		conn->send_cq = NULL;
-		return ret;
-	}
-	conn->recv_cq = ib_alloc_cq_any(dev, conn, attr.cap.max_recv_wr,
-					IB_POLL_SOFTIRQ);
-	if (IS_ERR(conn->recv_cq)) {
-		ret = PTR_ERR(conn->recv_cq);
-		conn->recv_cq = NULL;
-		return ret;
-	}
-	attr.send_cq = conn->send_cq;
-	attr.recv_cq = conn->recv_cq;
-	ret = rdma_create_qp(conn->id, conn->pd, &attr);
-	if (ret)
-		return ret;
-	conn->qp = conn->id->qp;
-
-	ret = conn_alloc_msgs(conn);
-	if (!ret)
-		ret = conn_alloc_mem(conn);
-	if (!ret)
-		ret = conn_post_rx(conn);
-	return ret;
-}
-
-static void conn_param(struct rdma_conn *conn, struct rdma_conn_param *param,
-		       struct rdma_hello *hello)
-{
-	const struct peer *peer = conn->p->peer;
-
-	*hello = (struct rdma_hello) {
-		.magic = cpu_to_le32(HELLO_MAGIC),
-		.version = cpu_to_le16(WIRE_VERSION),
-		.page_shift = cpu_to_le16(HELLO_PAGE_SHIFT),
-		.from = cpu_to_le16(peer->node->id),
-		.to = cpu_to_le16(peer->id),
-		.depth = cpu_to_le16(RING_DEPTH),
-		.incarnation = cpu_to_le64(peer->node->incarnation),
-	};
-	*param = (struct rdma_conn_param) {
-		.private_data = hello,
-		.private_data_len = sizeof(*hello),
-		.initiator_depth = min_t(u32, conn->initiator_depth,
-					 conn->dev->attrs.max_qp_init_rd_atom),
-		.responder_resources = min_t(u32, conn->responder_resources,
-					     conn->dev->attrs.max_qp_rd_atom),
-		.flow_control = 1,
-		.retry_count = 7,
-		.rnr_retry_count = 6,	/* 7 would be for ever */
-	};
-}
-
-/* Bounds for what the adapter takes: 5 bits, of which 0 means for ever. */
-static void conn_set_ack_timeout(struct rdma_conn *conn)
-{
-	rdma_set_ack_timeout(conn->id, clamp(READ_ONCE(ack_timeout), 8U, 24U));
-}
-
-int hello_parse(const struct rdma_conn_param *param, const struct pnode *node,
-		struct rdma_hello *hello)
-{
-	u32 len = min_t(u32, param->private_data_len, sizeof(*hello));
-
-	BUILD_BUG_ON(PAGE_SHIFT != HELLO_PAGE_SHIFT);
-	memset(hello, 0, sizeof(*hello));
-	if (!param->private_data)
-		return REFUSE_MALFORMED;
-	memcpy(hello, param->private_data, len);
-	return hello_check(hello, len, node->id);
-}
-
-int conn_resolve_route(struct rdma_conn *conn, unsigned int timeout_ms)
-{
-	/* Before, so that the peer is told of it, too. */
-	conn_set_ack_timeout(conn);
-	return rdma_resolve_route(conn->id, timeout_ms);
-}
-
-int conn_connect(struct rdma_conn *conn)
-{
-	struct rdma_conn_param param;
-	struct rdma_hello hello;
-	int ret;
-
-	ret = conn_create_qp(conn);
-	if (ret)
-		return ret;
-	conn_param(conn, &param, &hello);
-	return rdma_connect(conn->id, &param);
-}
-
-int conn_accept(struct rdma_conn *conn)
-{
-	struct rdma_conn_param param;
-	struct rdma_hello hello;
-	struct rdma_refused refused = {
-		.magic = cpu_to_le32(HELLO_MAGIC),
-		.reason = cpu_to_le16(REFUSE_BUSY),
-		.version = cpu_to_le16(WIRE_VERSION),
-	};
-	int ret;
-
-	conn_set_ack_timeout(conn);
-	ret = conn_create_qp(conn);
-	if (ret) {
-		rdma_reject(conn->id, &refused, sizeof(refused),
-			    IB_CM_REJ_CONSUMER_DEFINED);
-		return ret;
-	}
-	conn_param(conn, &param, &hello);
-	rdma_lock_handler(conn->id);
-	ret = rdma_accept(conn->id, &param);
-	rdma_unlock_handler(conn->id);
-	return ret;
-}
-
-/* What rdma_cm tells us. */
-
-static void conn_rejected(struct rdma_conn *conn, struct rdma_cm_event *ev)
-{
-	struct rdma_refused refused;
-	const void *data;
-	u8 len;
-
-	data = rdma_consumer_reject_data(conn->id, ev, &len);
-	if (data && len >= sizeof(refused)) {
-		memcpy(&refused, data, sizeof(refused));
-		if (le32_to_cpu(refused.magic) == HELLO_MAGIC) {
-			conn->refusal = le16_to_cpu(refused.reason);
-			conn->version = le16_to_cpu(refused.version);
-		}
-	}
-	conn_fail(conn, -ECONNREFUSED);
-}
-
-static void conn_established(struct rdma_conn *conn, const struct rdma_cm_event *ev)
-{
-	const struct peer *peer = conn->p->peer;
-	char text[HELLO_TEXT_MAX];
-	struct rdma_hello hello;
-	int reason;
-
-	if (!conn->passive) {
-		reason = hello_parse(&ev->param.conn, peer->node, &hello);
-		if (!reason && le16_to_cpu(hello.from) != peer->id)
-			reason = REFUSE_WRONG_NODE;
-		if (reason) {
-			pr_warn_ratelimited("%s: %pISpc is not peer %s: %s\n",
-					    peer->node->name,
-					    &conn->id->route.addr.dst_addr,
-					    peer->name,
-					    hello_text(text, reason,
-						       le16_to_cpu(hello.version)));
-			conn_fail(conn, -EPROTO);
-			return;
-		}
-		conn->incarnation = le64_to_cpu(hello.incarnation);
-		conn->depth = le16_to_cpu(hello.depth);
-	}
-	conn_event(conn, CONN_ESTABLISHED);
-}
-
-int conn_cm_event(struct rdma_cm_id *id, struct rdma_cm_event *ev)
-{
-	struct rdma_conn *conn = id->context;
-
-	switch (ev->event) {
-	case RDMA_CM_EVENT_ADDR_RESOLVED:
-		conn_event(conn, CONN_ADDR_RESOLVED);
-		break;
-	case RDMA_CM_EVENT_ROUTE_RESOLVED:
-		conn_event(conn, CONN_ROUTE_RESOLVED);
-		break;
-	case RDMA_CM_EVENT_ESTABLISHED:
-		conn_established(conn, ev);
-		break;
-	case RDMA_CM_EVENT_REJECTED:
-		conn_rejected(conn, ev);
-		break;
-	case RDMA_CM_EVENT_ADDR_ERROR:
-	case RDMA_CM_EVENT_ROUTE_ERROR:
-	case RDMA_CM_EVENT_CONNECT_ERROR:
-	case RDMA_CM_EVENT_UNREACHABLE:
-		conn_fail(conn, ev->status < 0 ? ev->status : -EHOSTUNREACH);
-		break;
-	case RDMA_CM_EVENT_DISCONNECTED:
-	case RDMA_CM_EVENT_TIMEWAIT_EXIT:
-		set_bit(CONN_QUIET, &conn->events);
-		wake_up(&conn->wait);
-		conn_fail(conn, -ECONNRESET);
-		break;
-	case RDMA_CM_EVENT_ADDR_CHANGE:
-	case RDMA_CM_EVENT_DEVICE_REMOVAL:
-		/* rdma_cm waits until the work item has destroyed the id. */
-		set_bit(CONN_QUIET, &conn->events);
-		wake_up(&conn->wait);
-		conn_fail(conn, -ENODEV);
-		break;
-	default:
-		break;
-	}
-	return 0;
-}
-
-struct rdma_conn *conn_alloc(bool passive)
+/* @hello: of the peer that connects to us; NULL: we connect */
+struct rdma_conn *conn_alloc(const struct rdma_hello *hello)
 {
 	struct rdma_conn *conn;
+	struct rdma_pair *pair;
 
 	conn = kzalloc(sizeof(*conn), GFP_KERNEL);
 	if (!conn)
 		return NULL;
 	kref_init(&conn->ref);
-	conn->passive = passive;
+	if (hello) {
+		conn->passive = true;
+		conn->nr_pairs = hello->qps;
+		conn->nonce = le64_to_cpu(hello->nonce);
+		conn->incarnation = le64_to_cpu(hello->incarnation);
+		conn->depth = le16_to_cpu(hello->depth);
+	} else {
+		conn->nr_pairs = 1 + clamp_t(u32, READ_ONCE(read_qps), HELLO_QPS_MIN - 1,
+					     HELLO_QPS_MAX - 1);
+		conn->nonce = get_random_u64();
+	}
+	for (pair = conn->pairs; pair < conn->pairs + conn->nr_pairs; pair++) {
+		pair->conn = conn;
+		pair->index = pair - conn->pairs;
+		/* The first one has no READs, but not all adapters like 0. */
+		pair->initiator_depth = pair->index ? READ_DEPTH_MAX : 1;
+		pair->responder_resources = pair->initiator_depth;
+	}
 	conn->deadline = jiffies + msecs_to_jiffies(CONNECT_TIMEOUT_MS);
-	conn->initiator_depth = READ_DEPTH_MAX;
-	conn->responder_resources = READ_DEPTH_MAX;
 	INIT_LIST_HEAD(&conn->entry);
 	mutex_init(&conn->read_mutex);
 	INIT_WORK(&conn->read_work, conn_reads_work);
@@ -398,19 +154,66 @@ struct rdma_conn *conn_alloc(bool passive)
 	INIT_LIST_HEAD(&conn->mr_free);
 	INIT_LIST_HEAD(&conn->mrq);
 	INIT_LIST_HEAD(&conn->mems);
-	INIT_LIST_HEAD(&conn->reads);
+	INIT_LIST_HEAD(&conn->small);
+	INIT_LIST_HEAD(&conn->bulk);
 	INIT_LIST_HEAD(&conn->chunks);
 	INIT_LIST_HEAD(&conn->posted);
 	return conn;
 }
 
+/* The adapter is known, by the first queue pair. */
+int conn_alloc_pd(struct rdma_conn *conn)
+{
+	int ret;
+
+	conn->dev = conn->pairs[0].id->device;
+	ret = conn_size_mem(conn);
+	if (ret)
+		return ret;
+	conn->pd = ib_alloc_pd(conn->dev, 0);
+	if (IS_ERR(conn->pd)) {
+		ret = PTR_ERR(conn->pd);
+		conn->pd = NULL;
+	}
+	return ret;
+}
+
+bool conn_established(const struct rdma_conn *conn)
+{
+	u32 i;
+
+	for (i = 0; i < conn->nr_pairs; i++)
+		if (!test_bit(PAIR_ESTABLISHED, &conn->pairs[i].events))
+			return false;
+	return true;
+}
+
+/* @hello is of this attempt, and of who has made the rest of it. */
+bool conn_is_of(const struct rdma_conn *conn, const struct rdma_hello *hello)
+{
+	return le64_to_cpu(hello->nonce) == conn->nonce && hello->qps == conn->nr_pairs &&
+	       le64_to_cpu(hello->incarnation) == conn->incarnation;
+}
+
 /* Taking a connection down. */
+
+static bool conn_quiet(const struct rdma_conn *conn)
+{
+	const struct rdma_pair *pair;
+
+	for (pair = conn->pairs; pair < conn->pairs + conn->nr_pairs; pair++)
+		if (test_bit(PAIR_ESTABLISHED, &pair->events) &&
+		    !test_bit(PAIR_QUIET, &pair->events))
+			return false;
+	return true;
+}
 
 /* Ends in xport_peer_down() if there was an xport_peer_up(). */
 void conn_destroy(struct rdma_conn *conn)
 {
 	struct rdma_peer *p = conn->p;
 	bool up;
+	u32 i;
 
 	spin_lock_irq(&conn->lock);
 	up = conn->state == CONN_UP;
@@ -420,11 +223,8 @@ void conn_destroy(struct rdma_conn *conn)
 		WRITE_ONCE(p->conn, NULL);
 
 	/* Nobody posts now. Let all that was posted come back. */
-	if (conn->qp) {
-		if (conn->was_connected)
-			rdma_disconnect(conn->id);
-		ib_drain_qp(conn->qp);
-	}
+	for (i = 0; i < conn->nr_pairs; i++)
+		pair_drain(&conn->pairs[i]);
 	wait_event(conn->wait, conn_unused(conn));
 	cancel_work_sync(&conn->read_work);
 	/* What came before the end is still handed over. */
@@ -441,21 +241,17 @@ void conn_destroy(struct rdma_conn *conn)
 	 * legal, but not all adapters (rxe) survive it. The peer's answer to our
 	 * rdma_disconnect(), or its own, says that it has stopped.
 	 */
-	if (conn->was_connected)
-		wait_event_timeout(conn->wait, test_bit(CONN_QUIET, &conn->events),
-				   msecs_to_jiffies(DISCONNECT_TIMEOUT_MS));
+	wait_event_timeout(conn->wait, conn_quiet(conn),
+			   msecs_to_jiffies(DISCONNECT_TIMEOUT_MS));
 
-	if (conn->qp)
-		rdma_destroy_qp(conn->id);
-	if (conn->recv_cq)
-		ib_free_cq(conn->recv_cq);
-	if (conn->send_cq)
-		ib_free_cq(conn->send_cq);
+	for (i = 0; i < conn->nr_pairs; i++)
+		pair_destroy_qp(&conn->pairs[i]);
 	conn_free_mem(conn);
 	conn_free_msgs(conn);
 	if (conn->pd)
 		ib_dealloc_pd(conn->pd);
-	if (conn->id)
-		rdma_destroy_id(conn->id);
+	for (i = 0; i < conn->nr_pairs; i++)
+		if (conn->pairs[i].id)
+			rdma_destroy_id(conn->pairs[i].id);
 	conn_put(conn);
 }

@@ -4,7 +4,7 @@
  *
  * A region of memory goes through conn.mrq twice: to be registered, in front of
  * all messages that are not posted yet, and to be invalidated. A read is cut
- * into chunks; when one ends, its room in the send queue is used for the next.
+ * into chunks; when one ends, its room in a send queue is used for the next.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": rdma: " fmt
 
@@ -17,10 +17,11 @@
 
 #define MR_PREALLOC		8
 #define MR_PAGES_MAX		128	/* at 256, rxe of 6.1 looks behind its table */
-#define CHUNKS			8	/* parts of reads under way at a time */
+#define CHUNKS			8	/* parts of reads under way in a queue pair */
 #define CHUNK_PAGES_MAX		64
 #define CHUNK_READS_MAX		32	/* READs in one chunk */
 #define READ_SGE_MAX		32
+#define SMALL_PAGES		16	/* a read of up to so many does not wait for others */
 
 /* Exposing pages. */
 
@@ -45,13 +46,13 @@ int conn_post_mr(struct rdma_conn *conn, struct rdma_mr *mr)
 		reg.mr = mr->mr;
 		reg.key = mr->mr->rkey;
 		reg.access = IB_ACCESS_REMOTE_READ;
-		return ib_post_send(conn->qp, &reg.wr, NULL);
+		return ib_post_send(conn->pairs[0].qp, &reg.wr, NULL);
 	}
 	inv.opcode = IB_WR_LOCAL_INV;
 	inv.wr_cqe = &mr->inv_cqe;
 	inv.send_flags = IB_SEND_SIGNALED;
 	inv.ex.invalidate_rkey = mr->mr->rkey;
-	return ib_post_send(conn->qp, &inv, NULL);
+	return ib_post_send(conn->pairs[0].qp, &inv, NULL);
 }
 
 static void mr_slot_free(struct rdma_conn *conn)
@@ -313,9 +314,17 @@ static void read_end(struct rdma_conn *conn, struct rdma_read *read)
 	rd->done(rd, status);
 }
 
+static void chunk_put(struct rdma_conn *conn, struct rdma_chunk *chunk)
+{
+	lockdep_assert_held(&conn->lock);
+	list_add(&chunk->list, &conn->chunks);
+	chunk->pair->posted--;
+}
+
 /* @chunk is not in the send queue any more. */
 static void chunk_end(struct rdma_conn *conn, struct rdma_chunk *chunk, int status)
 {
+	struct rdma_pair *pair = chunk->pair;
 	struct rdma_read *read;
 	bool over, more;
 
@@ -328,16 +337,16 @@ static void chunk_end(struct rdma_conn *conn, struct rdma_chunk *chunk, int stat
 	if (!read)
 		return;		/* conn_end_reads() was faster */
 
-	rdma_rw_ctx_destroy(&chunk->rw, conn->qp, conn->id->port_num, chunk->sg,
+	rdma_rw_ctx_destroy(&chunk->rw, pair->qp, pair->id->port_num, chunk->sg,
 			    chunk->npages, DMA_FROM_DEVICE);
 
 	spin_lock_irq(&conn->lock);
 	if (status && !read->status)
 		read->status = status;
-	list_add(&chunk->list, &conn->chunks);
+	chunk_put(conn, chunk);
 	over = !--read->pending && read->posted;
-	conn_pump(conn);
-	more = conn->state == CONN_UP && !list_empty(&conn->reads);
+	more = conn->state == CONN_UP &&
+	       !(list_empty(&conn->small) && list_empty(&conn->bulk));
 	if (more)
 		queue_work(rdma_wq, &conn->read_work);
 	spin_unlock_irq(&conn->lock);
@@ -385,8 +394,8 @@ static int chunk_prepare(struct rdma_conn *conn, struct rdma_read *read,
 	sg_init_table(chunk->sg, n);
 	for (i = 0; i < n; i++)
 		sg_set_page(&chunk->sg[i], rd->pages[read->page + i], PAGE_SIZE, 0);
-	ret = rdma_rw_ctx_init(&chunk->rw, conn->qp, conn->id->port_num, chunk->sg,
-			       n, 0, addr, le32_to_cpu(desc->rkey),
+	ret = rdma_rw_ctx_init(&chunk->rw, chunk->pair->qp, chunk->pair->id->port_num,
+			       chunk->sg, n, 0, addr, le32_to_cpu(desc->rkey),
 			       DMA_FROM_DEVICE);
 	if (ret < 0)
 		return ret;
@@ -405,26 +414,69 @@ static int chunk_prepare(struct rdma_conn *conn, struct rdma_read *read,
 
 static int chunk_post(struct rdma_conn *conn, struct rdma_chunk *chunk)
 {
+	struct rdma_pair *pair = chunk->pair;
 	struct ib_send_wr *first, *wr;
 
 	lockdep_assert_held(&conn->lock);
 
-	first = rdma_rw_ctx_wrs(&chunk->rw, conn->qp, conn->id->port_num,
+	first = rdma_rw_ctx_wrs(&chunk->rw, pair->qp, pair->id->port_num,
 				&chunk->cqe, NULL);
 	for (wr = first; wr->next; wr = wr->next)
 		wr->wr_cqe = &chunk->err_cqe;
-	return ib_post_send(conn->qp, first, NULL);
+	return ib_post_send(pair->qp, first, NULL);
+}
+
+/*
+ * The last queue pair is for small reads, if there is another one for the rest. So
+ * neither kind waits for the other.
+ */
+static bool read_is_small(const struct rdma_conn *conn, const struct xport_read *rd)
+{
+	return conn->nr_pairs > HELLO_QPS_MIN && rd->npages <= SMALL_PAGES;
+}
+
+/* Of @nr queue pairs from @pair on, the one with the fewest chunks, if it has room. */
+static struct rdma_pair *pair_for_chunk(const struct rdma_conn *conn,
+					struct rdma_pair *pair, u32 nr)
+{
+	struct rdma_pair *best = pair;
+
+	while (--nr)
+		if ((++pair)->posted < best->posted)
+			best = pair;
+	return best->posted < conn->pair_chunks ? best : NULL;
+}
+
+/* A read of which a chunk can be posted now, and to where; NULL: none. */
+static struct rdma_read *next_read(struct rdma_conn *conn, struct rdma_pair **pair)
+{
+	u32 reads = conn->nr_pairs - 1;
+
+	lockdep_assert_held(&conn->lock);
+
+	if (!list_empty(&conn->small)) {
+		*pair = pair_for_chunk(conn, &conn->pairs[reads], 1);
+		if (*pair)
+			return list_first_entry(&conn->small, struct rdma_read, list);
+	}
+	if (!list_empty(&conn->bulk)) {
+		*pair = pair_for_chunk(conn, &conn->pairs[1], max(reads - 1, 1U));
+		if (*pair)
+			return list_first_entry(&conn->bulk, struct rdma_read, list);
+	}
+	return NULL;
 }
 
 /*
  * Post the next chunk. Returns false if there is nothing to do, or nothing to
- * do it with; then the end of a chunk, or conn_pump(), calls again. @ended: a read
- * that is over by this, or NULL.
+ * do it with; then the end of a chunk calls again. @ended: a read that is over by
+ * this, or NULL.
  */
 static bool reads_advance(struct rdma_conn *conn, struct rdma_read **ended)
 {
 	struct rdma_chunk *chunk;
 	struct rdma_read *read;
+	struct rdma_pair *pair;
 	bool more = true;
 	int ret;
 
@@ -432,15 +484,18 @@ static bool reads_advance(struct rdma_conn *conn, struct rdma_read **ended)
 	*ended = NULL;
 
 	spin_lock_irq(&conn->lock);
-	read = list_first_entry_or_null(&conn->reads, struct rdma_read, list);
-	chunk = list_first_entry_or_null(&conn->chunks, struct rdma_chunk, list);
-	if (conn->state != CONN_UP || !read || !chunk || conn_mrq_waits(conn)) {
+	read = conn->state == CONN_UP ? next_read(conn, &pair) : NULL;
+	if (!read) {
 		spin_unlock_irq(&conn->lock);
 		return false;
 	}
 	if (read->status)
 		goto posted;
+	/* There are as many as all queue pairs have room for. */
+	chunk = list_first_entry(&conn->chunks, struct rdma_chunk, list);
 	list_del(&chunk->list);
+	chunk->pair = pair;
+	pair->posted++;
 	read->pending++;
 	spin_unlock_irq(&conn->lock);
 
@@ -448,7 +503,7 @@ static bool reads_advance(struct rdma_conn *conn, struct rdma_read **ended)
 
 	spin_lock_irq(&conn->lock);
 	if (ret) {
-		list_add(&chunk->list, &conn->chunks);
+		chunk_put(conn, chunk);
 		read->pending--;
 		/* Chunks under way will give back what is missing. */
 		if ((ret == -EAGAIN || ret == -ENOMEM) && read->pending) {
@@ -517,7 +572,7 @@ int rdma_read_begin(struct xport_read *rd)
 	read->rd = rd;
 
 	spin_lock_irq(&conn->lock);
-	list_add_tail(&read->list, &conn->reads);
+	list_add_tail(&read->list, read_is_small(conn, rd) ? &conn->small : &conn->bulk);
 	spin_unlock_irq(&conn->lock);
 	reads_run(conn);
 	conn_leave(conn);
@@ -527,39 +582,44 @@ int rdma_read_begin(struct xport_read *rd)
 /* Setting up and taking down. */
 
 /*
- * The pages in a chunk, the chunks, and what they need of the send queue, in work
+ * The pages in a chunk, the chunks, and what they need of a send queue, in work
  * requests. A chunk is either READs with as many pages each as the adapter can
  * scatter to, or (always on iWARP, by choice of rdma_rw_ctx_init() elsewhere)
  * one READ for each memory region, with its registration and invalidation.
  */
-int conn_size_mem(struct rdma_conn *conn, struct ib_qp_init_attr *attr)
+int conn_size_mem(struct rdma_conn *conn)
 {
 	const struct ib_device_attr *da = &conn->dev->attrs;
-	u32 others = TX_SLOTS + MR_SLOTS + 1;
 	u32 sge = clamp_t(u32, min(da->max_send_sge, da->max_sge_rd), 1, READ_SGE_MAX);
 	u32 mrs, wrs;
 
-	if (!(da->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS) ||
+	if (da->max_send_sge < 2 || da->max_recv_sge < 2 ||
+	    !(da->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS) ||
 	    !da->max_fast_reg_page_list_len)
 		return -EOPNOTSUPP;
 	conn->mr_pages = min_t(u32, da->max_fast_reg_page_list_len, MR_PAGES_MAX);
 	conn->regs_alone = conn->dev->ops.driver_id == RDMA_DRIVER_RXE;
 
 	conn->chunk_pages = CHUNK_PAGES_MAX;
-	if (!rdma_protocol_iwarp(conn->dev, conn->id->port_num))
+	if (!rdma_protocol_iwarp(conn->dev, conn->pairs[0].id->port_num))
 		conn->chunk_pages = min_t(u32, CHUNK_PAGES_MAX, sge * CHUNK_READS_MAX);
 	mrs = DIV_ROUND_UP(conn->chunk_pages, conn->mr_pages);
 	wrs = max(DIV_ROUND_UP(conn->chunk_pages, sge), 3 * mrs);
 
-	conn->nr_chunks = CHUNKS;
-	while (conn->nr_chunks > 1 && others + conn->nr_chunks * wrs > da->max_qp_wr)
-		conn->nr_chunks /= 2;
-	if (others + conn->nr_chunks * wrs > da->max_qp_wr)
+	conn->pair_chunks = CHUNKS;
+	while (conn->pair_chunks > 1 && 1 + conn->pair_chunks * wrs > da->max_qp_wr)
+		conn->pair_chunks /= 2;
+	if (1 + conn->pair_chunks * wrs > da->max_qp_wr)
 		return -EOPNOTSUPP;
 
-	attr->cap.max_send_sge = max_t(u32, sge, 2);
-	attr->cap.max_send_wr = others + conn->nr_chunks * wrs;
-	attr->cap.max_rdma_ctxs = conn->nr_chunks * mrs;
+	/* One more in each queue, for ib_drain_qp(). */
+	conn->read_cap = (struct ib_qp_cap) {
+		.max_send_wr = 1 + conn->pair_chunks * wrs,
+		.max_recv_wr = 1,
+		.max_send_sge = sge,
+		.max_recv_sge = 1,
+		.max_rdma_ctxs = conn->pair_chunks * mrs,
+	};
 	return 0;
 }
 
@@ -568,7 +628,7 @@ static int conn_alloc_chunks(struct rdma_conn *conn)
 	struct rdma_chunk *chunk;
 	u32 i;
 
-	for (i = 0; i < conn->nr_chunks; i++) {
+	for (i = 0; i < conn->pair_chunks * (conn->nr_pairs - 1); i++) {
 		chunk = kvzalloc(struct_size(chunk, sg, conn->chunk_pages), GFP_KERNEL);
 		if (!chunk)
 			return -ENOMEM;
@@ -600,7 +660,7 @@ int conn_alloc_mem(struct rdma_conn *conn)
 }
 
 /*
- * The send queue is drained, so what is in it still could not be posted, or the
+ * The send queues are drained, so what is in them still could not be posted, or the
  * adapter has forgotten it (siw does).
  */
 static void conn_end_reads(struct rdma_conn *conn)
@@ -617,7 +677,8 @@ static void conn_end_reads(struct rdma_conn *conn)
 		chunk_end(conn, chunk, -ECONNRESET);
 	}
 
-	while ((read = list_first_entry_or_null(&conn->reads, struct rdma_read, list))) {
+	list_splice_init(&conn->small, &conn->bulk);
+	while ((read = list_first_entry_or_null(&conn->bulk, struct rdma_read, list))) {
 		list_del(&read->list);
 		WARN_ON_ONCE(read->pending);
 		if (!read->status)
@@ -646,7 +707,7 @@ static void conn_free_mrs(struct rdma_conn *conn)
 	spin_unlock_irq(&conn->lock);
 }
 
-/* The queue pair is drained: end all reads, and make the peer's keys useless. */
+/* The queue pairs are drained: end all reads, and make the peer's keys useless. */
 void conn_end_mem(struct rdma_conn *conn)
 {
 	conn_end_reads(conn);

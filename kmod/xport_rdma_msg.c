@@ -62,7 +62,7 @@ static int conn_post_msg(struct rdma_conn *conn, struct xport_msg *msg)
 	ib_dma_sync_single_for_device(conn->dev, tx->sge[0].addr, sizeof(*hdr),
 				      DMA_TO_DEVICE);
 	tx->msg = msg;
-	ret = ib_post_send(conn->qp, &wr, NULL);
+	ret = ib_post_send(conn->pairs[0].qp, &wr, NULL);
 	if (ret) {
 		tx->msg = NULL;
 		if (msg)
@@ -81,13 +81,11 @@ static int conn_post_msg(struct rdma_conn *conn, struct xport_msg *msg)
 /*
  * When rxe sends something again, it also executes again the registrations that were
  * posted after it, and finds their keys in use: the connection is lost. So there
- * they are posted only when all before them has been acknowledged.
+ * they are posted only when all messages before them have been acknowledged.
  */
-bool conn_mrq_waits(struct rdma_conn *conn)
+static bool conn_mrq_waits(struct rdma_conn *conn)
 {
-	lockdep_assert_held(&conn->lock);
-	return conn->regs_alone && !list_empty(&conn->mrq) &&
-	       (conn->tx_used || !list_empty(&conn->posted));
+	return conn->regs_alone && !list_empty(&conn->mrq) && conn->tx_used;
 }
 
 /*
@@ -115,9 +113,6 @@ void conn_pump(struct rdma_conn *conn)
 		mr->op = MR_IDLE;
 		conn->mr_slots--;
 	}
-	/* They have waited for registrations, see conn_mrq_waits(). */
-	if (conn->regs_alone && list_empty(&conn->mrq) && !list_empty(&conn->reads))
-		queue_work(rdma_wq, &conn->read_work);
 	while (list_empty(&conn->mrq) && conn->credits > CTL_RESERVE &&
 	       !list_empty(&conn->tx_free) && !list_empty(&conn->msgs)) {
 		msg = list_first_entry(&conn->msgs, struct xport_msg, list);
@@ -226,7 +221,7 @@ static int rx_post(struct rdma_conn *conn, struct rdma_rx *rx)
 				      rx->sge[0].length, DMA_FROM_DEVICE);
 	ib_dma_sync_single_for_device(conn->dev, rx->sge[1].addr,
 				      rx->sge[1].length, DMA_FROM_DEVICE);
-	return ib_post_recv(conn->qp, &wr, NULL);
+	return ib_post_recv(conn->pairs[0].qp, &wr, NULL);
 }
 
 static bool hdr_valid(u32 len, u16 flags, u32 received)
@@ -384,7 +379,7 @@ static void rx_done(struct ib_cq *cq, struct ib_wc *wc)
 		rx_handle(conn, rx);
 	else if (conn->passive)
 		/* The last step of the CM's handshake has been overtaken or lost. */
-		conn_event(conn, CONN_ESTABLISHED);
+		pair_event(&conn->pairs[0], PAIR_ESTABLISHED);
 }
 
 /* xport_peer_up() has returned: hand over what came before, then open. */

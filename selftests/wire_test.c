@@ -1135,6 +1135,8 @@ static void hellos(void)
 		.from = htole16(1),
 		.to = htole16(2),
 		.depth = htole16(128),
+		.qp = 1,
+		.qps = 3,
 	};
 	char text[HELLO_TEXT_MAX], theirs[32], ours[32];
 	struct rdma_hello hello = good;
@@ -1166,6 +1168,16 @@ static void hellos(void)
 	HELLO(depth, htole16(HELLO_DEPTH_MIN), REFUSE_NONE);
 	HELLO(depth, htole16(HELLO_DEPTH_MAX), REFUSE_NONE);
 	HELLO(depth, htole16(HELLO_DEPTH_MAX + 1), REFUSE_MALFORMED);
+	HELLO(qp, 2, REFUSE_NONE);
+	HELLO(qp, 3, REFUSE_QPS);
+	HELLO(qp, 255, REFUSE_QPS);
+	HELLO(qps, 0, REFUSE_QPS);
+	HELLO(qps, HELLO_QPS_MIN, REFUSE_NONE);
+	HELLO(qps, HELLO_QPS_MAX, REFUSE_NONE);
+	HELLO(qps, HELLO_QPS_MAX + 1, REFUSE_QPS);
+	hello.qp = 0;
+	hello.qps = HELLO_QPS_MIN - 1;
+	EXPECT(hello_as(sizeof(hello), &hello) == REFUSE_QPS);
 	/* Reasons of other versions are words, too. */
 	for (__u32 reason = 0; reason < REFUSALS + 2; reason++)
 		EXPECT(strlen(hello_text(text, reason, 1)) > 5, "%u", reason);
@@ -1195,6 +1207,8 @@ static int write_seeds(const char *dir)
 		.from = htole16(1),
 		.to = htole16(2),
 		.depth = htole16(128),
+		.qp = 1,
+		.qps = 3,
 	};
 	const __le32 self = htole32(2);
 	__u32 early_len = offsetof(struct blob, thread) - 2 * sizeof(struct wire_seg);

@@ -562,7 +562,7 @@ static void fuzz_blob(const u8 *data, size_t size)
 	free(prep);
 }
 
-/* hello_parse(), conn_established() and who listens; conn_rejected() */
+/* hello_parse(), pair_established() and who listens; pair_rejected() */
 static void fuzz_hello(const u8 *data, size_t size)
 {
 	char *text = malloc(HELLO_TEXT_MAX);
@@ -593,6 +593,9 @@ static void fuzz_hello(const u8 *data, size_t size)
 		/* Credits: as many receive buffers as may be announced. */
 		PROMISE(le16_to_cpu(hello->depth) >= HELLO_DEPTH_MIN &&
 			le16_to_cpu(hello->depth) <= HELLO_DEPTH_MAX);
+		/* The size of an array, and an index of it. */
+		PROMISE(hello->qps >= HELLO_QPS_MIN && hello->qps <= HELLO_QPS_MAX);
+		PROMISE(hello->qp < hello->qps);
 	} else if (why == REFUSE_VERSION) {
 		/* Whose version is told. */
 		PROMISE(len >= offsetof(struct rdma_hello, page_shift));

@@ -364,6 +364,10 @@ static __u32 mutate_hello(__u8 *data, __u32 len, __u32 max)
 		hello.page_shift = htole16(HELLO_PAGE_SHIFT);
 	if (rnd(4))
 		hello.to = htole16(le32toh(self));
+	if (rnd(4))
+		hello.qps = HELLO_QPS_MIN + rnd(HELLO_QPS_MAX - HELLO_QPS_MIN + 1);
+	if (rnd(4))
+		hello.qp = rnd(HELLO_QPS_MAX);
 	memcpy(data + sizeof(self), &hello, sizeof(hello));
 	return len;
 }
