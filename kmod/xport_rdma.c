@@ -55,7 +55,7 @@ MODULE_PARM_DESC(keepalive_ms, "rdma: ask for a sign of life from a peer silent 
 
 static unsigned int peer_timeout_ms = 10000;
 module_param(peer_timeout_ms, uint, 0644);
-MODULE_PARM_DESC(peer_timeout_ms, "rdma: drop the connection to a peer silent for this long");
+MODULE_PARM_DESC(peer_timeout_ms, "rdma: drop the connection to a peer silent for this long, or whose pages do not come");
 
 /**
  * struct rdma_node - what pnode.xport points to
@@ -123,17 +123,27 @@ static int conn_keepalive(struct rdma_conn *conn)
 {
 	unsigned int seq = READ_ONCE(conn->rx_seq);
 	unsigned int period = READ_ONCE(keepalive_ms);
+	u32 i, ticks;
 
 	if (period && time_before(jiffies, conn->next_tick))
 		return 0;
 	conn->next_tick = jiffies + msecs_to_jiffies(period);
-	if (seq != conn->rx_seen || !period) {
+	if (!period) {
+		conn->silent = 0;
+		return 0;
+	}
+	ticks = max(READ_ONCE(peer_timeout_ms) / period, 1U);
+	/* Messages may arrive although READs do not, which rxe repeats for ever. */
+	for (i = 1; i < conn->nr_pairs; i++)
+		if (pair_stalls(&conn->pairs[i], ticks))
+			return -ETIMEDOUT;
+	if (seq != conn->rx_seen) {
 		conn->rx_seen = seq;
 		conn->silent = 0;
 		return 0;
 	}
 	conn->silent++;
-	if (conn->silent > max(READ_ONCE(peer_timeout_ms) / period, 1U))
+	if (conn->silent > ticks)
 		return -ETIMEDOUT;
 	if (conn->silent == 1)
 		conn_ping(conn);

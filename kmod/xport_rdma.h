@@ -135,7 +135,10 @@ enum {
  * @send_cq: completions in softirqs
  * @recv_cq: likewise, in order; @send_cq where nothing is received
  * @qp: the queue pair
+ * @seen: @ended at the last tick of the keepalive; the work item's
+ * @silent: ticks without the end of a chunk; the work item's
  * @posted: chunks that are in its send queue or about to be; under conn.lock
+ * @ended: counts those that are not any more; under conn.lock
  */
 struct rdma_pair {
 	struct rdma_conn *conn;
@@ -147,7 +150,10 @@ struct rdma_pair {
 	struct ib_cq *send_cq;
 	struct ib_cq *recv_cq;
 	struct ib_qp *qp;
+	u32 seen;
+	u32 silent;
 	u32 posted;
+	u32 ended;
 };
 
 /**
@@ -331,6 +337,7 @@ void pair_request(struct rdma_pair *pair, struct rdma_cm_id *id,
 		  const struct rdma_conn_param *param);
 int pair_step(struct rdma_pair *pair);
 void pair_event(struct rdma_pair *pair, int bit);
+bool pair_stalls(struct rdma_pair *pair, u32 ticks);
 void pair_drain(struct rdma_pair *pair);
 void pair_destroy_qp(struct rdma_pair *pair);
 

@@ -319,6 +319,7 @@ static void chunk_put(struct rdma_conn *conn, struct rdma_chunk *chunk)
 	lockdep_assert_held(&conn->lock);
 	list_add(&chunk->list, &conn->chunks);
 	chunk->pair->posted--;
+	chunk->pair->ended++;
 }
 
 /* @chunk is not in the send queue any more. */

@@ -286,6 +286,21 @@ int pair_step(struct rdma_pair *pair)
 	return ret;
 }
 
+/* At each tick of the keepalive: READs have been under way for so many and none ended. */
+bool pair_stalls(struct rdma_pair *pair, u32 ticks)
+{
+	struct rdma_conn *conn = pair->conn;
+
+	spin_lock_irq(&conn->lock);
+	if (!pair->posted || pair->ended != pair->seen)
+		pair->silent = 0;
+	else
+		pair->silent++;
+	pair->seen = pair->ended;
+	spin_unlock_irq(&conn->lock);
+	return pair->silent > ticks;
+}
+
 /* What rdma_cm tells us. */
 
 static void pair_rejected(struct rdma_pair *pair, struct rdma_cm_event *ev)

@@ -14,6 +14,7 @@
 #define BOUND 30	/* seconds */
 #define PORT 7471
 #define LARGE (32 << 10)	/* a READ for so many bytes is part of a bulk one */
+#define NONE (~0ULL)
 
 struct speaker {
 	__u64 *data;
@@ -303,6 +304,7 @@ static int as_many_as_asked(void)
 static struct {
 	pthread_t thread;
 	proclet_t p;
+	__u64 sum;
 	bool over;
 	int ret;
 } journey;
@@ -315,20 +317,65 @@ static void *travel(void *unused)
 	return NULL;
 }
 
-/*
- * Node 3 reads a heap from node 2, but its large READs do not arrive. What is behind
- * one in a queue pair waits until the adapter repeats it.
- */
-static int others_go_on(void)
+static ssize_t set_drop(__u64 from)
 {
-	const struct talk calls = { far, 64, 20 }, reads = { far, 16 << 10, 5 };
-	struct timespec ms = { 0, 5000000 };
-	__u64 large = LARGE;
+	return proclet_call(near, drop_from, &from, sizeof(from), NULL, 0);
+}
 
-	while (!proclet_call(near, drop_from, &large, sizeof(large), NULL, 0)) {
+/* Node 3 reads a heap from node 2, but its large READs do not arrive. */
+static int journey_begin(void)
+{
+	__u64 bytes = 8 << 20;
+	ssize_t n;
+
+	TRY(setup());
+	if (run(near, "test -e /sys/class/infiniband/rxe0"))
+		SKIP("no soft-RoCE here");
+	n = set_drop(NONE);
+	if (n == -ENOSYS)
+		SKIP("a kernel without bpf()");
+	CHECK_GE(n, 0);
+	TRY(make(&journey.p, nodes[1], 16 << 20, sizeof(struct speaker)));
+	CHECK_EQ(proclet_call(journey.p, fill, &bytes, sizeof(bytes), &journey.sum,
+			      sizeof(journey.sum)), sizeof(journey.sum));
+	journey.over = false;
+	CHECK_EQ(set_drop(LARGE), n);
+	CHECK_EQ(pthread_create(&journey.thread, NULL, travel, NULL), 0);
+	return KSFT_PASS;
+}
+
+/* One READ at least has been lost. */
+static int journey_stands(void)
+{
+	struct timespec ms = { 0, 5000000 };
+	ssize_t before = set_drop(LARGE);
+
+	while (set_drop(LARGE) == before) {
 		CHECK(!__atomic_load_n(&journey.over, __ATOMIC_RELAXED));
 		nanosleep(&ms, NULL);
 	}
+	return KSFT_PASS;
+}
+
+static int journey_end(int ret)
+{
+	__u64 sum;
+
+	set_drop(NONE);
+	pthread_join(journey.thread, NULL);
+	TRY(ret);
+	TRY(wait_link());
+	CHECK_EQ(proclet_call(journey.p, check, NULL, 0, &sum, sizeof(sum)), sizeof(sum));
+	CHECK_EQ(sum, journey.sum);
+	return KSFT_PASS;
+}
+
+/* What is behind a lost READ in a queue pair waits until the adapter repeats it. */
+static int others_go_on(void)
+{
+	const struct talk calls = { far, 64, 20 }, reads = { far, 16 << 10, 5 };
+
+	TRY(journey_stands());
 	CHECK_EQ(proclet_call(near, talk, &calls, sizeof(calls), NULL, 0), 0);
 	CHECK_EQ(proclet_call(near, talk, &reads, sizeof(reads), NULL, 0), 0);
 	CHECK(!__atomic_load_n(&journey.over, __ATOMIC_RELAXED));
@@ -337,40 +384,37 @@ static int others_go_on(void)
 
 static int bulk_holds_up_nobody(void)
 {
-	static const char patient[] = "echo 18 >/sys/module/proclet/parameters/ack_timeout";
-	static const char usual[] = "echo 16 >/sys/module/proclet/parameters/ack_timeout";
-	__u64 none = ~0ULL, large = LARGE, bytes = 8 << 20, before, after;
-	ssize_t n;
-	int ret;
-
-	TRY(setup());
-	if (run(near, "test -e /sys/class/infiniband/rxe0"))
-		SKIP("no soft-RoCE here");
-	n = proclet_call(near, drop_from, &none, sizeof(none), NULL, 0);
-	if (n == -ENOSYS)
-		SKIP("a kernel without bpf()");
-	CHECK_EQ(n, 0);
-	/* A READ is repeated for eight seconds before the connection is lost. */
-	CHECK_EQ(run(near, patient), 0);
-	CHECK_EQ(run(far, patient), 0);
-	TRY(reconnect("2"));
-
-	TRY(make(&journey.p, nodes[1], 16 << 20, sizeof(struct speaker)));
-	CHECK_EQ(proclet_call(journey.p, fill, &bytes, sizeof(bytes), &before, sizeof(before)),
-		 sizeof(before));
-	CHECK_EQ(proclet_call(near, drop_from, &large, sizeof(large), NULL, 0), 0);
-	CHECK_EQ(pthread_create(&journey.thread, NULL, travel, NULL), 0);
-	ret = others_go_on();
-	proclet_call(near, drop_from, &none, sizeof(none), NULL, 0);
-	pthread_join(journey.thread, NULL);
-	TRY(ret);
+	TRY(journey_begin());
+	TRY(journey_end(others_go_on()));
 	CHECK_EQ(journey.ret, 0);
 	CHECK_EQ(proclet_locate(journey.p), nodes[2]);
-	CHECK_EQ(proclet_call(journey.p, check, NULL, 0, &after, sizeof(after)), sizeof(after));
-	CHECK_EQ(after, before);
-	CHECK_EQ(run(near, usual), 0);
-	CHECK_EQ(run(far, usual), 0);
-	return reconnect("2");
+	return KSFT_PASS;
+}
+
+static int new_connection(void)
+{
+	ssize_t before = proclet_call(far, connects, NULL, 0, NULL, 0);
+	struct timespec began, now, ms = { 0, 50000000 };
+
+	CHECK_GE(before, 1);
+	TRY(journey_stands());
+	clock_gettime(CLOCK_MONOTONIC, &began);
+	while (proclet_call(far, connects, NULL, 0, NULL, 0) == before) {
+		clock_gettime(CLOCK_MONOTONIC, &now);
+		CHECK_GE(BOUND, now.tv_sec - began.tv_sec);
+		nanosleep(&ms, NULL);
+	}
+	return KSFT_PASS;
+}
+
+/* Messages arrive, but nothing that is read: that is no connection, either. */
+static int lost_reads_end_it(void)
+{
+	TRY(journey_begin());
+	TRY(journey_end(new_connection()));
+	CHECK(journey.ret < 0);
+	CHECK_EQ(proclet_locate(journey.p), nodes[1]);
+	return KSFT_PASS;
 }
 
 static int strangers_are_refused(void)
@@ -449,6 +493,7 @@ static int half_made_ends(void)
 static const struct tap_test tests[] = {
 	LONG_TEST(as_many_as_asked),
 	LONG_TEST(bulk_holds_up_nobody),
+	LONG_TEST(lost_reads_end_it),
 	LONG_TEST(strangers_are_refused),
 	LONG_TEST(half_made_ends),
 };
