@@ -62,6 +62,7 @@ struct rdma_mr {
 	struct list_head list;	/* conn.mr_free or rdma_mem.mrs */
 	struct list_head queue;	/* conn.mrq */
 	enum mr_op op;		/* what it waits for in conn.mrq */
+	bool away;		/* its registration is counted in conn.regs_away */
 	struct rdma_mem *rm;
 	struct ib_mr *mr;
 	u32 nents;		/* of @sg that are mapped */
@@ -126,7 +127,8 @@ enum {
 /**
  * struct rdma_pair - a queue pair of a connection, or of the attempt at one
  * @conn: whose it is
- * @index: 0: for messages and registrations; the others: for READs
+ * @index: 0: for messages and registrations; the others: for READs, and on rxe also for
+ *         registrations
  * @id: the CM's, NULL if it has not been begun; that of a further one of the peer's is
  *      set under rdma_peer.lock
  * @events: PAIR_*, set by callbacks, handled by the peer's work item
@@ -181,7 +183,7 @@ struct rdma_pair {
  * @chunk_pages: capacity of a struct rdma_chunk
  * @pair_chunks: how many of those a queue pair has room for
  * @read_cap: of the queue pairs for READs
- * @regs_alone: nothing may be unacknowledged before a registration, see conn_pump()
+ * @regs_alone: nothing may be unacknowledged before a registration, see pair_for_mr()
  * @rx: RING_DEPTH receive buffers
  * @rx_hdrs: their headers
  * @rx_hdrs_dma: address of @rx_hdrs
@@ -213,7 +215,8 @@ struct rdma_pair {
  * @mrs: all struct rdma_mr
  * @mr_free: the unused ones
  * @mrq: those that wait to be registered or invalidated
- * @mr_slots: room for them in the send queue
+ * @mr_slots: room for them in each send queue
+ * @regs_away: registrations under way in other queue pairs than that for messages
  * @mems: struct rdma_mem not yet unexposed
  * @small: struct rdma_read with chunks still to be posted, see next_read()
  * @bulk: likewise
@@ -277,6 +280,7 @@ struct rdma_conn {
 	struct list_head mr_free;
 	struct list_head mrq;
 	u32 mr_slots;
+	u32 regs_away;
 	struct list_head mems;
 	struct list_head small;
 	struct list_head bulk;
@@ -356,7 +360,7 @@ int conn_size_mem(struct rdma_conn *conn);
 int conn_alloc_mem(struct rdma_conn *conn);
 void conn_end_mem(struct rdma_conn *conn);
 void conn_free_mem(struct rdma_conn *conn);
-int conn_post_mr(struct rdma_conn *conn, struct rdma_mr *mr);
+int conn_post_mr(struct rdma_pair *pair, struct rdma_mr *mr);
 void conn_reads_work(struct work_struct *work);
 int rdma_expose(struct peer *peer, struct page **pages, u32 npages, struct xport_mem *mem);
 void rdma_unexpose(struct xport_mem *mem);

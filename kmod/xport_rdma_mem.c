@@ -19,6 +19,8 @@
 #define MR_PAGES_MAX		128	/* at 256, rxe of 6.1 looks behind its table */
 #define CHUNKS			8	/* parts of reads under way in a queue pair */
 #define CHUNK_PAGES_MAX		64
+#define CHUNK_PAGES_MIN		4U
+#define CHUNKS_OF_READ		8	/* several at once, even of a short one */
 #define CHUNK_READS_MAX		32	/* READs in one chunk */
 #define READ_SGE_MAX		32
 #define SMALL_PAGES		16	/* a read of up to so many does not wait for others */
@@ -32,44 +34,50 @@ static void mr_unmap(struct rdma_conn *conn, struct rdma_mr *mr)
 	mr->nents = 0;
 }
 
-int conn_post_mr(struct rdma_conn *conn, struct rdma_mr *mr)
+int conn_post_mr(struct rdma_pair *pair, struct rdma_mr *mr)
 {
+	struct rdma_conn *conn = pair->conn;
 	struct ib_reg_wr reg = {};
 	struct ib_send_wr inv = {};
 
 	lockdep_assert_held(&conn->lock);
 
 	if (mr->op == MR_REG) {
+		mr->away = pair->index;
+		conn->regs_away += mr->away;
 		reg.wr.opcode = IB_WR_REG_MR;
 		reg.wr.wr_cqe = &mr->reg_cqe;
 		reg.wr.send_flags = IB_SEND_SIGNALED;
 		reg.mr = mr->mr;
 		reg.key = mr->mr->rkey;
 		reg.access = IB_ACCESS_REMOTE_READ;
-		return ib_post_send(conn->pairs[0].qp, &reg.wr, NULL);
+		return ib_post_send(pair->qp, &reg.wr, NULL);
 	}
 	inv.opcode = IB_WR_LOCAL_INV;
 	inv.wr_cqe = &mr->inv_cqe;
 	inv.send_flags = IB_SEND_SIGNALED;
 	inv.ex.invalidate_rkey = mr->mr->rkey;
-	return ib_post_send(conn->pairs[0].qp, &inv, NULL);
+	return ib_post_send(pair->qp, &inv, NULL);
 }
 
-static void mr_slot_free(struct rdma_conn *conn)
+static void mr_slot_free(struct rdma_conn *conn, bool away)
 {
 	spin_lock_irq(&conn->lock);
 	conn->mr_slots++;
+	conn->regs_away -= away;
 	conn_pump(conn);
 	spin_unlock_irq(&conn->lock);
 }
 
 static void mr_reg_done(struct ib_cq *cq, struct ib_wc *wc)
 {
+	struct rdma_mr *mr = container_of(wc->wr_cqe, struct rdma_mr, reg_cqe);
 	struct rdma_conn *conn = cq->cq_context;
 
+	/* Messages that tell of it go nowhere any more then. */
 	if (wc->status != IB_WC_SUCCESS)
 		conn_wc_failed(conn, wc, "REG_MR");
-	mr_slot_free(conn);
+	mr_slot_free(conn, mr->away);
 }
 
 /* The peer cannot read @rm any more. */
@@ -104,7 +112,7 @@ static void mr_inv_done(struct ib_cq *cq, struct ib_wc *wc)
 	}
 	if (last)
 		mem_release(conn, rm);
-	mr_slot_free(conn);
+	mr_slot_free(conn, false);
 }
 
 static struct rdma_mr *mr_alloc(struct rdma_conn *conn)
@@ -346,6 +354,9 @@ static void chunk_end(struct rdma_conn *conn, struct rdma_chunk *chunk, int stat
 		read->status = status;
 	chunk_put(conn, chunk);
 	over = !--read->pending && read->posted;
+	/* Perhaps they can go where the chunk was. */
+	if (!list_empty(&conn->mrq))
+		conn_pump(conn);
 	more = conn->state == CONN_UP &&
 	       !(list_empty(&conn->small) && list_empty(&conn->bulk));
 	if (more)
@@ -387,11 +398,12 @@ static int chunk_prepare(struct rdma_conn *conn, struct rdma_read *read,
 {
 	const struct xport_read *rd = read->rd;
 	const struct xport_desc *desc = &rd->descs[read->desc];
-	u32 npages = le32_to_cpu(desc->len) >> PAGE_SHIFT;
-	u32 i, n = min(npages - read->desc_page, conn->chunk_pages);
+	u32 npages = le32_to_cpu(desc->len) >> PAGE_SHIFT, i;
+	u32 n = clamp(rd->npages / CHUNKS_OF_READ, CHUNK_PAGES_MIN, conn->chunk_pages);
 	u64 addr = le64_to_cpu(desc->addr) + ((u64)read->desc_page << PAGE_SHIFT);
 	int ret;
 
+	n = min(n, npages - read->desc_page);
 	sg_init_table(chunk->sg, n);
 	for (i = 0; i < n; i++)
 		sg_set_page(&chunk->sg[i], rd->pages[read->page + i], PAGE_SIZE, 0);
@@ -592,7 +604,7 @@ int conn_size_mem(struct rdma_conn *conn)
 {
 	const struct ib_device_attr *da = &conn->dev->attrs;
 	u32 sge = clamp_t(u32, min(da->max_send_sge, da->max_sge_rd), 1, READ_SGE_MAX);
-	u32 mrs, wrs;
+	u32 others = MR_SLOTS + 1, mrs, wrs;
 
 	if (da->max_send_sge < 2 || da->max_recv_sge < 2 ||
 	    !(da->device_cap_flags & IB_DEVICE_MEM_MGT_EXTENSIONS) ||
@@ -608,14 +620,14 @@ int conn_size_mem(struct rdma_conn *conn)
 	wrs = max(DIV_ROUND_UP(conn->chunk_pages, sge), 3 * mrs);
 
 	conn->pair_chunks = CHUNKS;
-	while (conn->pair_chunks > 1 && 1 + conn->pair_chunks * wrs > da->max_qp_wr)
+	while (conn->pair_chunks > 1 && others + conn->pair_chunks * wrs > da->max_qp_wr)
 		conn->pair_chunks /= 2;
-	if (1 + conn->pair_chunks * wrs > da->max_qp_wr)
+	if (others + conn->pair_chunks * wrs > da->max_qp_wr)
 		return -EOPNOTSUPP;
 
 	/* One more in each queue, for ib_drain_qp(). */
 	conn->read_cap = (struct ib_qp_cap) {
-		.max_send_wr = 1 + conn->pair_chunks * wrs,
+		.max_send_wr = others + conn->pair_chunks * wrs,
 		.max_recv_wr = 1,
 		.max_send_sge = sge,
 		.max_recv_sge = 1,

@@ -81,39 +81,51 @@ static int conn_post_msg(struct rdma_conn *conn, struct xport_msg *msg)
 /*
  * When rxe sends something again, it also executes again the registrations that were
  * posted after it, and finds their keys in use: the connection is lost. So there
- * they are posted only when all messages before them have been acknowledged.
+ * they go to a queue pair where all before them has been acknowledged; NULL: none now.
  */
-static bool conn_mrq_waits(struct rdma_conn *conn)
+static struct rdma_pair *pair_for_mr(struct rdma_conn *conn)
 {
-	return conn->regs_alone && !list_empty(&conn->mrq) && conn->tx_used;
+	u32 i;
+
+	if (!conn->regs_alone || !conn->tx_used)
+		return &conn->pairs[0];
+	for (i = 1; i < conn->nr_pairs; i++)
+		if (!conn->pairs[i].posted)
+			return &conn->pairs[i];
+	return NULL;
 }
 
 /*
  * Post what can be posted. Registrations go before messages: a message that was
- * given to us after a registration may tell the peer of it.
+ * given to us after a registration may tell the peer of it. One that is in another
+ * queue pair must have ended before.
  */
 void conn_pump(struct rdma_conn *conn)
 {
 	struct peer *peer;
 	struct xport_msg *msg;
+	struct rdma_pair *pair;
 	struct rdma_mr *mr;
 	u32 len;
 
 	lockdep_assert_held(&conn->lock);
 
-	if (conn->state != CONN_UP || conn_mrq_waits(conn))
+	if (conn->state != CONN_UP)
 		return;
 	peer = conn->p->peer;
 
 	while (conn->mr_slots && !list_empty(&conn->mrq)) {
 		mr = list_first_entry(&conn->mrq, struct rdma_mr, queue);
-		if (conn_post_mr(conn, mr))
+		pair = pair_for_mr(conn);
+		if (!pair)
+			return;
+		if (conn_post_mr(pair, mr))
 			goto fail;
 		list_del(&mr->queue);
 		mr->op = MR_IDLE;
 		conn->mr_slots--;
 	}
-	while (list_empty(&conn->mrq) && conn->credits > CTL_RESERVE &&
+	while (list_empty(&conn->mrq) && !conn->regs_away && conn->credits > CTL_RESERVE &&
 	       !list_empty(&conn->tx_free) && !list_empty(&conn->msgs)) {
 		msg = list_first_entry(&conn->msgs, struct xport_msg, list);
 		len = msg->len;
