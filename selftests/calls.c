@@ -787,22 +787,28 @@ static int nested_deeply(void)
 	return KSFT_PASS;
 }
 
+/* A method that has waited for the kernel gives its result to the kernel. */
 static int nested_payload(void)
 {
-	size_t size = MAX_PAYLOAD;
-	unsigned char *in = buffer(size, 9), *out = malloc(size);
+	static const size_t few[] = { 9, 16, 24, 25, 1024, 1025, MAX_PAYLOAD };
+	unsigned char *in = buffer(MAX_PAYLOAD, 9), *out = malloc(MAX_PAYLOAD);
 
 	TRY(setup());
-	for (int from = 0; from < 2; from++) {
-		for (int to = 0; to < 2; to++) {
-			proclet_t target;
-			ssize_t len = size - sizeof(proclet_t);
+	for (int route = 0; route < 4; route++) {
+		proclet_t target;
 
-			TRY(make(&target, nodes[to], MIB, 0));
-			memcpy(in, &target, sizeof(target));
-			CHECK_EQ(proclet_call(on[from], pass_on, in, size, out, size), len);
+		TRY(make(&target, nodes[route / 2], MIB, 0));
+		memcpy(in, &target, sizeof(target));
+		for (size_t n = 0; n < ARRAY_SIZE(few); n++) {
+			ssize_t len = few[n] - sizeof(target);
+
+			/* not what a segment may still have of the last call */
 			for (ssize_t i = 0; i < len; i++)
-				CHECK_EQ(out[i], mixed(in[i + sizeof(proclet_t)]));
+				in[i + sizeof(target)] += 77;
+			CHECK_EQ(proclet_call(on[route % 2], pass_on, in, few[n], out, few[n]),
+				 len);
+			for (ssize_t i = 0; i < len; i++)
+				CHECK_EQ(out[i], mixed(in[i + sizeof(target)]));
 		}
 	}
 	free(in);
