@@ -794,12 +794,13 @@ static void migrate_fn(struct work_struct *work)
 			mig_send(m, WIRE_ABORT, err);
 		/*
 		 * The destination may be reading still, even if one of the members
-		 * has gone: it answers when it no longer is. Pages taken away from
-		 * a READ would cost the connection, and all that use it.
+		 * has gone: it answers when it no longer is (EV_FETCHED: what was
+		 * given away before we knew). Pages taken away from a READ would cost
+		 * the connection, and all that use it.
 		 */
 		if (mig_readable(m))
 			wait_event(m->wait, READ_ONCE(m->events) &
-				   (EV_REFUSE | EV_READY | EV_DOWN));
+				   (EV_REFUSE | EV_READY | EV_FETCHED | EV_DOWN));
 		m->tail = false;
 	}
 	if (!m->tail)

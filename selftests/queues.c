@@ -150,6 +150,8 @@ static ssize_t connects(void *root, const void *in, size_t in_len, void *out, si
 }
 PROCLET_METHOD(connects);
 
+#define KNOCKS	4
+
 /* A visit to node 3 in the name of node 2, one queue pair after the other. */
 struct visit {
 	__u32 count;
@@ -158,14 +160,14 @@ struct visit {
 		__u8 qp, qps;
 		bool other_nonce, other_incarnation;
 		int answer;	/* REFUSE_*, or -errno */
-	} knocks[4];
+	} knocks[KNOCKS];
 };
 
 static ssize_t visit(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	struct rdma_event_channel *channel = rdma_create_event_channel();
 	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(PORT) };
-	struct rdma_cm_id *ids[ARRAY_SIZE(((struct visit *)0)->knocks)] = { NULL };
+	struct rdma_cm_id *ids[KNOCKS] = { NULL };
 	struct visit *v = out;
 	int established = 0, ret = 0;
 
