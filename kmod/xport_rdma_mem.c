@@ -19,8 +19,6 @@
 #define MR_PAGES_MAX		128	/* at 256, rxe of 6.1 looks behind its table */
 #define CHUNKS			8	/* parts of reads under way in a queue pair */
 #define CHUNK_PAGES_MAX		64
-#define CHUNK_PAGES_MIN		4U
-#define CHUNKS_OF_READ		8	/* several at once, even of a short one */
 #define CHUNK_READS_MAX		32	/* READs in one chunk */
 #define READ_SGE_MAX		32
 #define SMALL_PAGES		16	/* a read of up to so many does not wait for others */
@@ -398,12 +396,11 @@ static int chunk_prepare(struct rdma_conn *conn, struct rdma_read *read,
 {
 	const struct xport_read *rd = read->rd;
 	const struct xport_desc *desc = &rd->descs[read->desc];
-	u32 npages = le32_to_cpu(desc->len) >> PAGE_SHIFT, i;
-	u32 n = clamp(rd->npages / CHUNKS_OF_READ, CHUNK_PAGES_MIN, conn->chunk_pages);
+	u32 npages = le32_to_cpu(desc->len) >> PAGE_SHIFT;
+	u32 i, n = min(npages - read->desc_page, conn->chunk_pages);
 	u64 addr = le64_to_cpu(desc->addr) + ((u64)read->desc_page << PAGE_SHIFT);
 	int ret;
 
-	n = min(n, npages - read->desc_page);
 	sg_init_table(chunk->sg, n);
 	for (i = 0; i < n; i++)
 		sg_set_page(&chunk->sg[i], rd->pages[read->page + i], PAGE_SIZE, 0);
