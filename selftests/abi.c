@@ -584,7 +584,7 @@ TEST_F(member, create)
 	EXPECT_OP(-EINVAL, CREATE, .in_len = sizeof(a) + 1);
 	EXPECT_OP(-EFAULT, .op = PROCLET_OP_CREATE, .in = 16, .in_len = sizeof(a),
 		  .out = (uintptr_t)&id, .out_cap = sizeof(id));
-	EXPECT_CREATE(-EINVAL, flags, 2);
+	EXPECT_CREATE(-EINVAL, flags, PROCLET_CREATE_FLAGS + 1);
 	EXPECT_CREATE(-EINVAL, flags, 0x80000000);
 	EXPECT_CREATE(-EINVAL, reserved, 1);
 	EXPECT_CREATE(-EINVAL, capacity, 0);
