@@ -561,10 +561,10 @@ void segment_put(struct segment *seg);
 void segment_remove(struct segment *seg);	/* unmap, free pages, forget */
 void segment_hide(struct segment *seg);		/* no access until shown again */
 void segment_show(struct segment *seg);
-void segment_zap(struct segment *seg);
-void segment_watch(struct segment *seg);
+void segment_zap(struct segment *seg);		/* out of the page tables */
+void segment_watch(struct segment *seg);	/* likewise, and mark what is touched */
 void segment_unwatch(struct segment *seg);
-void segment_touch(struct segment *seg, unsigned long index);		/* out of the page tables */
+void segment_touch(struct segment *seg, unsigned long index);	/* sem held */
 int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden */
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */

@@ -542,8 +542,6 @@ static void mig_chosen(struct migration *m, u32 mode, u32 why)
 {
 	m->move.mode = mode;
 	m->move.why = why;
-	if (m->weigh)
-		return;
 	trace_proclet_migrate_mode(m->p->lproc->node->id, m->p->id, m->id, mode, why,
 				   atomic_long_read(&m->p->heap->npages));
 }
@@ -558,18 +556,16 @@ static void mig_choose(struct migration *m)
 {
 	u32 param = READ_ONCE(move_mode);
 
-	if (m->move.mode != PROCLET_MOVE_AUTO) {
+	if (m->move.mode != PROCLET_MOVE_AUTO)
 		mig_chosen(m, m->move.mode, PROCLET_WHY_ASKED);
-	} else if (param == PROCLET_MOVE_POSTCOPY && mig_durable(m)) {
+	else if (param == PROCLET_MOVE_POSTCOPY && mig_durable(m))
 		mig_chosen(m, PROCLET_MOVE_PRECOPY, PROCLET_WHY_DURABLE);
-	} else if (param && param <= PROCLET_MOVE_POSTCOPY) {
+	else if (param && param <= PROCLET_MOVE_POSTCOPY)
 		mig_chosen(m, param, PROCLET_WHY_PARAMETER);
-	} else if (atomic_long_read(&m->p->heap->npages) <= READ_ONCE(stop_pages)) {
+	else if (atomic_long_read(&m->p->heap->npages) <= READ_ONCE(stop_pages))
 		mig_chosen(m, PROCLET_MOVE_STOP, PROCLET_WHY_SIZE);
-	} else {
-		m->weigh = true;
-		mig_chosen(m, PROCLET_MOVE_PRECOPY, PROCLET_WHY_SIZE);
-	}
+	else
+		m->weigh = true;	/* mig_weigh() decides */
 }
 
 /* The destination has read so many pages in @ns. */
@@ -592,18 +588,16 @@ static void mig_weigh(struct migration *m, u64 ns)
 	u64 copy = (u64)m->early.n * (READ_ONCE(m->peer->page_ns) ?: PAGE_NS) / 1000 + 1;
 	u32 percent = min(READ_ONCE(write_percent), PERCENT_MAX);
 	u64 dirty = mig_early_dirty(m);
-	u32 mode = PROCLET_MOVE_PRECOPY, why = PROCLET_WHY_SIZE;
 
 	/* All in us: no product is larger than 64 bits. */
-	if (100 * dirty * copy > (u64)m->early.n * percent * div_u64(ns, 1000)) {
-		why = mig_durable(m) ? PROCLET_WHY_DURABLE : PROCLET_WHY_WRITES;
-		if (!mig_durable(m))
-			mode = PROCLET_MOVE_POSTCOPY;
-	}
-	if (mode == PROCLET_MOVE_POSTCOPY)
+	if (100 * dirty * copy <= (u64)m->early.n * percent * div_u64(ns, 1000)) {
+		mig_chosen(m, PROCLET_MOVE_PRECOPY, PROCLET_WHY_SIZE);
+	} else if (mig_durable(m)) {
+		mig_chosen(m, PROCLET_MOVE_PRECOPY, PROCLET_WHY_DURABLE);
+	} else {
 		mig_early_untrack(m);
-	m->weigh = false;
-	mig_chosen(m, mode, why);
+		mig_chosen(m, PROCLET_MOVE_POSTCOPY, PROCLET_WHY_WRITES);
+	}
 }
 
 /* Tell the destination of the early pages, and wait until it has them. */

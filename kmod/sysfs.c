@@ -41,34 +41,19 @@ static ssize_t incarnation_show(struct device *dev,
 }
 static DEVICE_ATTR_RO(incarnation);
 
-static ssize_t budget_show(struct device *dev, struct device_attribute *attr,
-			   char *buf)
-{
-	return sysfs_emit(buf, "%lld\n", atomic64_read(&to_node(dev)->budget));
-}
-static DEVICE_ATTR_RO(budget);
+/* A number that struct pnode has under the same name. */
+#define NODE_NUMBER(name)						\
+static ssize_t name##_show(struct device *dev, struct device_attribute *attr, \
+			   char *buf)					\
+{									\
+	return sysfs_emit(buf, "%lld\n", atomic64_read(&to_node(dev)->name)); \
+}									\
+static DEVICE_ATTR_RO(name)
 
-static ssize_t reserved_show(struct device *dev, struct device_attribute *attr,
-			     char *buf)
-{
-	return sysfs_emit(buf, "%lld\n",
-			  atomic64_read(&to_node(dev)->reserved));
-}
-static DEVICE_ATTR_RO(reserved);
-
-static ssize_t spun_show(struct device *dev, struct device_attribute *attr,
-			 char *buf)
-{
-	return sysfs_emit(buf, "%lld\n", atomic64_read(&to_node(dev)->spun));
-}
-static DEVICE_ATTR_RO(spun);
-
-static ssize_t slept_show(struct device *dev, struct device_attribute *attr,
-			  char *buf)
-{
-	return sysfs_emit(buf, "%lld\n", atomic64_read(&to_node(dev)->slept));
-}
-static DEVICE_ATTR_RO(slept);
+NODE_NUMBER(budget);
+NODE_NUMBER(reserved);
+NODE_NUMBER(spun);
+NODE_NUMBER(slept);
 
 static ssize_t members_show(struct device *dev, struct device_attribute *attr,
 			    char *buf)

@@ -44,9 +44,8 @@ fpu_default:
 	fnstcw	4(%rsp)
 	.endm
 
-	.macro restore_context
-	ldmxcsr	(%rsp)
-	fldcw	4(%rsp)
+	/* all of it but the control words, which have not changed */
+	.macro drop_context
 	addq	$8, %rsp
 	.cfi_adjust_cfa_offset -8
 	reg_pop	%r15
@@ -55,6 +54,12 @@ fpu_default:
 	reg_pop	%r12
 	reg_pop	%rbx
 	reg_pop	%rbp
+	.endm
+
+	.macro restore_context
+	ldmxcsr	(%rsp)
+	fldcw	4(%rsp)
+	drop_context
 	.endm
 
 #define CONTEXT	56		/* bytes of it */
@@ -458,14 +463,7 @@ call_long:
 call_refused_late:
 	movq	TCB_OUT(%r10), %r8
 call_refused:
-	addq	$8, %rsp
-	.cfi_adjust_cfa_offset -8
-	reg_pop	%r15
-	reg_pop	%r14
-	reg_pop	%r13
-	reg_pop	%r12
-	reg_pop	%rbx
-	reg_pop	%rbp
+	drop_context
 	addq	$8, %rsp
 	.cfi_adjust_cfa_offset -8
 	jmp	1f
