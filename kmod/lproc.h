@@ -412,6 +412,8 @@ struct location {
  * @workers: struct worker by index
  * @nworkers: of them
  * @idle: that wait for work
+ * @called: has been woken for the first ready item and not come yet; it wakes the next
+ *          one if it leaves some. So many short calls at once do not wake a worker each.
  * @spawn: workers that the manager should start
  * @manager_wq: where the manager waits
  * @park_wq: woken whenever a worker has reported
@@ -490,6 +492,7 @@ struct lproc {
 	struct xarray workers;
 	u32 nworkers;
 	struct list_head idle;
+	struct worker *called;
 	u32 spawn;
 	wait_queue_head_t manager_wq;
 	wait_queue_head_t park_wq;
@@ -624,6 +627,7 @@ void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also
 struct op *op_alloc(struct lproc *lproc, gfp_t gfp);
 void op_free(struct op *op);
 void op_route(struct op *op);			/* takes it over */
+bool op_route_now(struct op *op);		/* only if it returns true; under lproc.lock */
 void op_reply(struct op *op, s64 result, const void *data, u32 len);	/* frees it */
 void op_reply_payload(struct op *op, s64 result);	/* the same, with op->payload */
 void op_lose_bytes(struct op *op);		/* a reply's */
@@ -692,7 +696,7 @@ int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail)
 void pull_fill(struct wire_payload *pl, u32 len, const struct op *op,
 	       const struct pull *pull);
 void pull_sent(struct pull *pull, int err);
-void pull_recv_done(struct lproc *lproc, struct peer *peer, u64 number);
+bool pull_recv_done(struct lproc *lproc, struct peer *peer, const struct wire_pulled *m);
 void pulls_lost(struct lproc *lproc, u32 node);
 void pulls_for_each(struct lproc *lproc,
 		    void (*fn)(const struct proclet_token *token, void *arg), void *arg);

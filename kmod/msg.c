@@ -139,8 +139,7 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 	case WIRE_REPLY:
 		return op_recv_reply(lproc, peer, data);
 	case WIRE_PULLED:
-		pull_recv_done(lproc, peer,
-			       le64_to_cpu(((const struct wire_pulled *)data)->pull));
+		pull_recv_done(lproc, peer, data);
 		return 0;
 	case WIRE_CALL_AT:
 		waiter_recv_call_at(lproc, data);
@@ -196,7 +195,7 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 	if (len < sizeof(*hdr))
 		return false;
 	type = le16_to_cpu(hdr->type);
-	if (type != WIRE_OP && type != WIRE_REPLY && !for_source(hdr))
+	if (type != WIRE_OP && type != WIRE_REPLY && type != WIRE_PULLED && !for_source(hdr))
 		return false;
 	if (wire_check(data, len))
 		return false;	/* xport_recv() says so */
@@ -208,6 +207,8 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 		done = op_recv_now(lproc, peer, data);
 	else if (type == WIRE_REPLY)
 		done = op_recv_reply_now(lproc, peer, data);
+	else if (type == WIRE_PULLED)
+		done = pull_recv_done(lproc, peer, data);
 	else
 		done = migrate_src_hear(lproc, peer, type, data);
 	lproc_done(lproc);

@@ -118,6 +118,7 @@ struct pnode {
  * @error: why the last attempt to connect failed, see peer_set_error()
  * @wait: woken when @up changes
  * @msgs_in, @msgs_out, @bytes_in, @bytes_out: counted by the transport
+ * @sends: in so many parts the transport sent them; several may have gone together
  * @connects, @disconnects: since it was configured, counted by the transport
  * @page_ns: what it has taken to read a page from us, on average; a guess, without a lock
  * @xport: the transport's state
@@ -137,6 +138,7 @@ struct peer {
 	atomic64_t msgs_out;
 	atomic64_t bytes_in;
 	atomic64_t bytes_out;
+	atomic64_t sends;
 	atomic64_t connects;
 	atomic64_t disconnects;
 	u32 page_ns;

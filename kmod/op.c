@@ -706,11 +706,55 @@ static struct op *op_alloc_now(struct lproc *lproc, struct peer *peer,
 	return op;
 }
 
-/* In a softirq: a call of a proclet that is here. */
+/* Who waits for the reply is here, and takes it. */
+static bool reply_here(struct lproc *lproc, struct op *op)
+{
+	struct proclet *p;
+
+	if (!op->token.proclet)
+		return op->token.node == lproc->node->id && native_reply(lproc, op);
+	p = proclet_here(lproc, op->token.proclet);
+	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
+	       thread_reply(p, op);
+}
+
+/*
+ * op_route() for the usual cases, in any context: a call of a proclet that is here, a
+ * reply to who waits here. Returns whether it was one.
+ */
+bool op_route_now(struct op *op)
+{
+	struct lproc *lproc = op->lproc;
+	struct proclet *p;
+
+	lockdep_assert_held(&lproc->lock);
+	if (lproc->dying)
+		return false;
+	if (op->is_reply)
+		return reply_here(lproc, op);
+	p = op->code == PROCLET_OP_CALL ? proclet_here(lproc, op->target) : NULL;
+	if (!p || p->state != PROCLET_PRESENT)
+		return false;
+	call_ready(op, p);
+	return true;
+}
+
+static bool op_recv_routed(struct op *op)
+{
+	struct lproc *lproc = op->lproc;
+	bool taken;
+
+	spin_lock_bh(&lproc->lock);
+	taken = op_route_now(op);
+	spin_unlock_bh(&lproc->lock);
+	if (!taken)
+		op_free(op);
+	return taken;
+}
+
+/* In a softirq. Returns whether it could be done there. */
 bool op_recv_now(struct lproc *lproc, struct peer *peer, const struct wire_op *m)
 {
-	bool done = false;
-	struct proclet *p;
 	struct op *op;
 
 	if (le32_to_cpu(m->op) != PROCLET_OP_CALL)
@@ -719,45 +763,16 @@ bool op_recv_now(struct lproc *lproc, struct peer *peer, const struct wire_op *m
 	if (!op)
 		return false;
 	op_read(op, m);
-	spin_lock_bh(&lproc->lock);
-	p = lproc->dying ? NULL : proclet_here(lproc, op->target);
-	if (p && p->state == PROCLET_PRESENT) {
-		call_ready(op, p);
-		done = true;
-	}
-	spin_unlock_bh(&lproc->lock);
-	if (!done)
-		op_free(op);
-	return done;
+	return op_recv_routed(op);
 }
 
-/* Who waits for the reply is here, and takes it. */
-static bool reply_here(struct lproc *lproc, struct op *op)
-{
-	struct proclet *p;
-
-	lockdep_assert_held(&lproc->lock);
-	if (!op->token.proclet)
-		return op->token.node == lproc->node->id && native_reply(lproc, op);
-	p = proclet_here(lproc, op->token.proclet);
-	return p && (p->state == PROCLET_PRESENT || p->state == PROCLET_DYING) &&
-	       thread_reply(p, op);
-}
-
-/* In a softirq: a reply for who waits here. */
+/* Likewise. */
 bool op_recv_reply_now(struct lproc *lproc, struct peer *peer, const struct wire_reply *m)
 {
-	struct op *op;
-	bool taken;
+	struct op *op = op_alloc_now(lproc, peer, &m->payload);
 
-	op = op_alloc_now(lproc, peer, &m->payload);
 	if (!op)
 		return false;
 	op_read_reply(op, m);
-	spin_lock_bh(&lproc->lock);
-	taken = !lproc->dying && reply_here(lproc, op);
-	spin_unlock_bh(&lproc->lock);
-	if (!taken)
-		op_free(op);
-	return taken;
+	return op_recv_routed(op);
 }

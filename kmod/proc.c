@@ -44,7 +44,7 @@ static void peer_lines(struct pnode *node, void *arg)
 
 	rcu_read_lock();
 	xa_for_each(&node->peers, id, peer)
-		seq_printf(m, "%-16s %-16s %2lu %-5s %016llx %12lld %12lld %15lld %15lld %8lld %11lld\n",
+		seq_printf(m, "%-16s %-16s %2lu %-5s %016llx %12lld %12lld %15lld %15lld %8lld %11lld %12lld\n",
 			   node->name, peer->name, id,
 			   READ_ONCE(peer->up) ? "up" : "down",
 			   READ_ONCE(peer->incarnation),
@@ -53,16 +53,17 @@ static void peer_lines(struct pnode *node, void *arg)
 			   atomic64_read(&peer->bytes_in),
 			   atomic64_read(&peer->bytes_out),
 			   atomic64_read(&peer->connects),
-			   atomic64_read(&peer->disconnects));
+			   atomic64_read(&peer->disconnects),
+			   atomic64_read(&peer->sends));
 	rcu_read_unlock();
 }
 
 static int peers_show(struct seq_file *m, void *v)
 {
-	seq_printf(m, "%-16s %-16s %2s %-5s %-16s %12s %12s %15s %15s %8s %11s\n",
+	seq_printf(m, "%-16s %-16s %2s %-5s %-16s %12s %12s %15s %15s %8s %11s %12s\n",
 		   "node", "peer", "id", "state", "incarnation", "msgs_in",
 		   "msgs_out", "bytes_in", "bytes_out", "connects",
-		   "disconnects");
+		   "disconnects", "sends");
 	nodes_for_each(peer_lines, m);
 	return 0;
 }

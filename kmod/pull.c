@@ -83,12 +83,10 @@ free:
 	return err;
 }
 
-void pull_recv_done(struct lproc *lproc, struct peer *peer, u64 number)
+static void pull_done(struct lproc *lproc, const struct peer *peer, u32 number)
 {
 	struct pull *pull;
 
-	if (number > U32_MAX)
-		return;
 	xa_lock_bh(&lproc->pulls);
 	pull = xa_load(&lproc->pulls, number);
 	if (pull && pull->peer == peer)
@@ -100,11 +98,21 @@ void pull_recv_done(struct lproc *lproc, struct peer *peer, u64 number)
 		pull_put(pull);
 }
 
+/* In any context; true, as it needs no other. */
+bool pull_recv_done(struct lproc *lproc, struct peer *peer, const struct wire_pulled *m)
+{
+	u64 number = le64_to_cpu(m->pull);
+
+	if (number <= U32_MAX)
+		pull_done(lproc, peer, number);
+	return true;
+}
+
 /* The message that tells of it is on its way, or (@err) is not. */
 void pull_sent(struct pull *pull, int err)
 {
 	if (err)
-		pull_recv_done(pull->lproc, pull->peer, pull->number);
+		pull_done(pull->lproc, pull->peer, pull->number);
 	pull_put(pull);
 }
 
@@ -155,7 +163,8 @@ struct pulling {
 	struct xport_read rd;
 	struct work_struct work;
 	int status;
-	struct op *op;
+	struct lproc *lproc;
+	struct op *op;		/* NULL: it has gone on already */
 	__le64 number;
 	struct xport_desc descs[];
 };
@@ -181,25 +190,28 @@ static void pulled(struct lproc *lproc, struct peer *peer, __le64 number)
 	if (!m)
 		return;
 	m->pull = number;
+	msg->lazy = true;
 	msg_send(lproc->node, peer->id, msg);
 }
 
 static void pulling_end(struct work_struct *work)
 {
 	struct pulling *in = container_of(work, struct pulling, work);
-	struct op *op = in->op;
-	struct lproc *lproc = op->lproc;
+	struct lproc *lproc = in->lproc;
 	int status = in->status;
+	struct op *op = in->op;
 
 	kref_get(&lproc->ref);
-	spin_lock_bh(&lproc->lock);
-	list_del_init(&op->entry);
-	spin_unlock_bh(&lproc->lock);
-	if (op->cancelled)
+	if (op) {
+		spin_lock_bh(&lproc->lock);
+		list_del_init(&op->entry);
+		spin_unlock_bh(&lproc->lock);
+	}
+	if (op && op->cancelled)
 		op_free(op);
-	else if (status)
+	else if (op && status)
 		pulling_failed(op, status == -ECONNRESET ? status : -EIO);
-	else
+	else if (op)
 		op_route(op);
 	/* Nobody waits for that. */
 	pulled(lproc, in->rd.peer, in->number);
@@ -211,9 +223,19 @@ static void pulling_end(struct work_struct *work)
 static void pulling_done(struct xport_read *rd, int status)
 {
 	struct pulling *in = container_of(rd, struct pulling, rd);
+	struct lproc *lproc = in->lproc;
 
 	in->status = status;
-	queue_work(in->op->lproc->node->wq, &in->work);
+	spin_lock_bh(&lproc->lock);
+	if (!status && !in->op->cancelled) {
+		list_del_init(&in->op->entry);
+		if (op_route_now(in->op))
+			in->op = NULL;
+		else
+			list_add_tail(&in->op->entry, &lproc->pulling);
+	}
+	spin_unlock_bh(&lproc->lock);
+	queue_work(lproc->node->wq, &in->work);
 }
 
 /* Get the payload, then route @op. An error means: the message was bad. */
@@ -243,6 +265,7 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 		goto fail;
 	}
 	memcpy(in->descs, pl + 1, n * sizeof(in->descs[0]));
+	in->lproc = lproc;
 	in->op = op;
 	in->number = pl->pull;
 	in->rd.peer = peer;

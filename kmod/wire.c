@@ -384,6 +384,22 @@ u32 wire_type_len(u32 type, bool *exact)
 	}
 }
 
+u32 wire_first(const void *data, u32 len)
+{
+	const struct wire_hdr *hdr = data;
+	u32 first, next;
+
+	if (len < sizeof(*hdr))
+		return len;
+	first = le32_to_cpu(hdr->len);
+	if (first < sizeof(*hdr) || first > len)
+		return len;
+	next = (first + WIRE_ALIGN - 1) / WIRE_ALIGN * WIRE_ALIGN;
+	if (first < len && next >= len)
+		return len;	/* there is something, but not a message */
+	return first;
+}
+
 const char *wire_check(const void *data, u32 len)
 {
 	const struct wire_hdr *hdr = data;

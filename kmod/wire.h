@@ -19,8 +19,9 @@
 #include "../include/uapi/linux/proclet.h"
 
 /* Nodes of different versions do not connect: to be changed with any message. */
-#define WIRE_VERSION		5
+#define WIRE_VERSION		6
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
+#define WIRE_ALIGN		8	/* of messages, where several are sent together */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */
 #define WIRE_PAGE_SIZE		4096
 /* Descriptors that a payload of PROCLET_PAYLOAD_MAX can need at most. */
@@ -476,6 +477,12 @@ static_assert(sizeof(struct wire_thread) == 88);
 
 /* wire_type_len() - bytes of a message at least; @exact: and at most. 0: no such type */
 __u32 wire_type_len(__u32 type, bool *exact);
+
+/*
+ * wire_first() - length of the first of several messages, each of which begins at a multiple
+ * of WIRE_ALIGN. @len: of all, and what is returned if they cannot be messages
+ */
+__u32 wire_first(const void *data, __u32 len);
 
 /* wire_check() - 0 if the message is well formed, else what is wrong */
 const char *wire_check(const void *data, __u32 len);

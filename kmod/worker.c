@@ -43,21 +43,33 @@ bool worker_has_stack(struct lproc *lproc, u64 stack)
 	return false;
 }
 
-/* Somebody must come for the first ready item: an idle worker, or a new one. */
+/* Somebody must come for the first ready item: who is called already, an idle worker, a new one. */
 static void call_worker(struct lproc *lproc)
 {
 	struct worker *w;
 
 	lockdep_assert_held(&lproc->lock);
+	if (lproc->called)
+		return;
 	w = list_first_entry_or_null(&lproc->idle, struct worker, idle);
 	if (w) {
 		list_del_init(&w->idle);
+		lproc->called = w;
 		w->woken = true;
 		wake_up(&w->wait);
 	} else if (!lproc->spawn && lproc->nworkers < PROCLET_MAX_WORKERS) {
 		lproc->spawn = 1;
 		wake_up(&lproc->manager_wq);
 	}
+}
+
+/* It looks for work, or does not come: another can be called. */
+static void worker_came(struct lproc *lproc, struct worker *w)
+{
+	lockdep_assert_held(&lproc->lock);
+	w->woken = false;
+	if (lproc->called == w)
+		lproc->called = NULL;
 }
 
 void ready_add(struct lproc *lproc, struct work_item *item)
@@ -608,10 +620,10 @@ static int worker_wait(struct lproc *lproc, struct worker *w)
 		return 0;
 	spin_lock_bh(&lproc->lock);
 	list_del_init(&w->idle);
+	worker_came(lproc, w);
 	/* The item that we were woken for is somebody else's now. */
-	if (w->woken && !list_empty(&lproc->ready))
+	if (!list_empty(&lproc->ready))
 		call_worker(lproc);
-	w->woken = false;
 	spin_unlock_bh(&lproc->lock);
 	return -EINTR;
 }
@@ -634,7 +646,7 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
 	work->result = 0;
 	for (;;) {
 		spin_lock_bh(&lproc->lock);
-		w->woken = false;
+		worker_came(lproc, w);
 		if (lproc->ended || lproc->dying) {
 			spin_unlock_bh(&lproc->lock);
 			work->todo = PROCLET_TODO_EXIT;

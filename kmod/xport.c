@@ -25,6 +25,7 @@ struct xport_msg *xport_msg_alloc(u32 len, gfp_t gfp)
 		return NULL;
 	INIT_LIST_HEAD(&msg->list);
 	msg->len = len;
+	msg->lazy = false;
 	return msg;
 }
 

@@ -21,6 +21,7 @@ struct pnode;
  * struct xport_msg - a message to send
  * @list: the owner's
  * @len: bytes in @data
+ * @lazy: nobody waits for it: it may be delayed a little, to go with the next one
  * @data: wire header and body; from kmalloc, so it can be mapped for DMA
  *
  * xport_ops.send takes it over and frees it with kfree().
@@ -28,6 +29,7 @@ struct pnode;
 struct xport_msg {
 	struct list_head list;
 	u32 len;
+	bool lazy;
 	u8 data[] __aligned(8);
 };
 

@@ -379,6 +379,7 @@ static int loop_send(struct peer *peer, struct xport_msg *msg)
 			to = &link->side[!side];
 			atomic64_inc(&peer->msgs_out);
 			atomic64_add(msg->len, &peer->bytes_out);
+			atomic64_inc(&peer->sends);
 			list_add_tail(&msg->list, &to->msgs);
 			queue_work(system_unbound_wq, &to->lp->work);
 			ret = 0;

@@ -616,7 +616,7 @@ const struct xport_ops xport_rdma_ops = {
 int xport_rdma_init(void)
 {
 	rdma_wq = alloc_workqueue("proclet_rdma", WQ_UNBOUND, 0);
-	rdma_rx_wq = alloc_workqueue("proclet_rdma_rx", WQ_UNBOUND | WQ_HIGHPRI, 0);
+	rdma_rx_wq = alloc_workqueue("proclet_rdma_rx", WQ_HIGHPRI, 0);
 	if (rdma_wq && rdma_rx_wq)
 		return 0;
 	xport_rdma_exit();

@@ -26,6 +26,10 @@
 #define RING_DEPTH		128	/* receive buffers */
 #define TX_SLOTS		RING_DEPTH
 #define MR_SLOTS		64
+/* With so many SENDs under way, messages wait until they fill one or one has ended. */
+#define TX_FEW			2
+/* How long a message that nobody waits for may wait for others. */
+#define TX_LAZY_MS		4
 
 struct rdma_conn;
 struct rdma_pair;
@@ -37,7 +41,8 @@ struct rdma_rx {
 	struct page *page;
 	struct ib_sge sge[2];	/* header, message */
 	u32 received;		/* bytes, header included */
-	u32 len;		/* of the message */
+	u32 len;		/* of all its messages */
+	u32 handled;		/* and of those that have been, padding included */
 };
 
 /* A place in the send queue for a message. */
@@ -197,6 +202,7 @@ struct rdma_pair {
  * @read_mutex: one builder of chunks at a time
  * @read_work: goes on with @small and @bulk
  * @rx_work: hands over @rxq
+ * @lazy_timer: for @msgs_hurry
  * @wait: for @users to become 0, for PAIR_QUIET
  * @lock: protects all below, and posting to all queues; taken in any context,
  *        perhaps under spinlocks of the core; none is taken under it
@@ -206,7 +212,10 @@ struct rdma_pair {
  * @early: struct rdma_rx received too early
  * @rxq: struct rdma_rx for xport_recv()
  * @nr_rxq: those, and the one that is being handed over
- * @msgs: messages that wait for credits, for @tx_free or for @mrq to be posted
+ * @msgs: messages that wait for one another, see TX_FEW, for credits, for @tx_free or
+ *        for @mrq to be posted
+ * @msgs_len: the length of the SEND that they would be together
+ * @msgs_hurry: not all of them are lazy, or one has waited for long
  * @tx_free: unused @tx
  * @tx_used: number of the others
  * @credits: receive buffers of the peer that we may use
@@ -261,6 +270,7 @@ struct rdma_conn {
 	struct mutex read_mutex;	/* see above */
 	struct work_struct read_work;
 	struct work_struct rx_work;
+	struct timer_list lazy_timer;
 	wait_queue_head_t wait;
 
 	spinlock_t lock;	/* see above */
@@ -271,6 +281,8 @@ struct rdma_conn {
 	struct list_head rxq;
 	u32 nr_rxq;
 	struct list_head msgs;
+	u32 msgs_len;
+	bool msgs_hurry;
 	struct list_head tx_free;
 	u32 tx_used;
 	u32 credits;
@@ -351,6 +363,7 @@ void conn_free_msgs(struct rdma_conn *conn);
 int conn_post_rx(struct rdma_conn *conn);
 void conn_open_rx(struct rdma_conn *conn);
 void conn_rx_work(struct work_struct *work);
+void conn_lazy_timer(struct timer_list *timer);
 void conn_pump(struct rdma_conn *conn);
 void conn_ping(struct rdma_conn *conn);
 int rdma_send(struct peer *peer, struct xport_msg *msg);

@@ -144,6 +144,7 @@ struct rdma_conn *conn_alloc(const struct rdma_hello *hello)
 	mutex_init(&conn->read_mutex);
 	INIT_WORK(&conn->read_work, conn_reads_work);
 	INIT_WORK(&conn->rx_work, conn_rx_work);
+	timer_setup(&conn->lazy_timer, conn_lazy_timer, 0);
 	init_waitqueue_head(&conn->wait);
 	spin_lock_init(&conn->lock);
 	INIT_LIST_HEAD(&conn->early);
@@ -222,6 +223,7 @@ void conn_destroy(struct rdma_conn *conn)
 	if (p->conn == conn)
 		WRITE_ONCE(p->conn, NULL);
 
+	del_timer_sync(&conn->lazy_timer);
 	/* Nobody posts now. Let all that was posted come back. */
 	for (i = 0; i < conn->nr_pairs; i++)
 		pair_drain(&conn->pairs[i]);

@@ -10,10 +10,12 @@
 #define CTL_RESERVE	4	/* credits that only control messages use */
 
 /**
- * struct rdma_hdr - in front of each message
+ * struct rdma_hdr - begins each SEND
  * @credits: receive buffers that the sender has posted again
  * @flags: RDMA_F_*
  * @len: bytes that follow; 0 with RDMA_F_CTL, 1..XPORT_MSG_MAX without
+ *
+ * Messages follow, one or more; each begins at a multiple of WIRE_ALIGN from the first.
  */
 struct rdma_hdr {
 	__le16 credits;
@@ -78,6 +80,77 @@ static int conn_post_msg(struct rdma_conn *conn, struct xport_msg *msg)
 	return 0;
 }
 
+static void msgs_add(struct rdma_conn *conn, struct xport_msg *msg)
+{
+	list_add_tail(&msg->list, &conn->msgs);
+	conn->msgs_len += ALIGN(msg->len, WIRE_ALIGN);
+	if (!msg->lazy)
+		conn->msgs_hurry = true;
+	else if (!conn->msgs_hurry && !timer_pending(&conn->lazy_timer))
+		mod_timer(&conn->lazy_timer, jiffies + msecs_to_jiffies(TX_LAZY_MS));
+}
+
+static void msgs_del(struct rdma_conn *conn, struct xport_msg *msg)
+{
+	list_del(&msg->list);
+	conn->msgs_len -= ALIGN(msg->len, WIRE_ALIGN);
+	if (list_empty(&conn->msgs))
+		conn->msgs_hurry = false;
+}
+
+/* Of the messages that wait, the first @n become one of @len bytes. NULL: no memory. */
+static struct xport_msg *msgs_join(struct rdma_conn *conn, u32 n, u32 len)
+{
+	struct xport_msg *all = xport_msg_alloc(len, GFP_ATOMIC | __GFP_NOWARN);
+	struct xport_msg *msg;
+	u32 at = 0, pad;
+
+	while (all && n--) {
+		msg = list_first_entry(&conn->msgs, struct xport_msg, list);
+		pad = ALIGN(at, WIRE_ALIGN) - at;
+		memset(all->data + at, 0, pad);
+		memcpy(all->data + at + pad, msg->data, msg->len);
+		at += pad + msg->len;
+		msgs_del(conn, msg);
+		kfree(msg);
+	}
+	return all;
+}
+
+/* What the next SEND has: as many messages as it has room for. @n: so many. */
+static struct xport_msg *msgs_next(struct rdma_conn *conn, u32 *n)
+{
+	struct xport_msg *msg, *all = NULL;
+	u32 len = 0, end;
+
+	*n = 0;
+	list_for_each_entry(msg, &conn->msgs, list) {
+		end = ALIGN(len, WIRE_ALIGN) + msg->len;
+		if (end > XPORT_MSG_MAX)
+			break;
+		len = end;
+		++*n;
+	}
+	if (*n > 1)
+		all = msgs_join(conn, *n, len);
+	if (!all) {
+		*n = 1;
+		all = list_first_entry(&conn->msgs, struct xport_msg, list);
+		msgs_del(conn, all);
+	}
+	return all;
+}
+
+/* May the next SEND be posted? */
+static bool msgs_ready(const struct rdma_conn *conn)
+{
+	if (!conn->msgs_hurry || list_empty(&conn->tx_free) || conn->credits <= CTL_RESERVE)
+		return false;
+	if (!list_empty(&conn->mrq) || conn->regs_away)
+		return false;
+	return conn->tx_used < TX_FEW || conn->msgs_len >= XPORT_MSG_MAX;
+}
+
 /*
  * When rxe sends something again, it also executes again the registrations that were
  * posted after it, and finds their keys in use: the connection is lost. So there
@@ -106,7 +179,7 @@ void conn_pump(struct rdma_conn *conn)
 	struct xport_msg *msg;
 	struct rdma_pair *pair;
 	struct rdma_mr *mr;
-	u32 len;
+	u32 len, n;
 
 	lockdep_assert_held(&conn->lock);
 
@@ -125,16 +198,15 @@ void conn_pump(struct rdma_conn *conn)
 		mr->op = MR_IDLE;
 		conn->mr_slots--;
 	}
-	while (list_empty(&conn->mrq) && !conn->regs_away && conn->credits > CTL_RESERVE &&
-	       !list_empty(&conn->tx_free) && !list_empty(&conn->msgs)) {
-		msg = list_first_entry(&conn->msgs, struct xport_msg, list);
+	while (msgs_ready(conn)) {
+		msg = msgs_next(conn, &n);
 		len = msg->len;
-		list_del(&msg->list);
 		if (conn_post_msg(conn, msg)) {
-			list_add(&msg->list, &conn->msgs);
+			kfree(msg);
 			goto fail;
 		}
-		atomic64_inc(&peer->msgs_out);
+		atomic64_inc(&peer->sends);
+		atomic64_add(n, &peer->msgs_out);
 		atomic64_add(len, &peer->bytes_out);
 	}
 	if (conn->want && conn->credits && !list_empty(&conn->tx_free) &&
@@ -144,6 +216,17 @@ void conn_pump(struct rdma_conn *conn)
 
 fail:
 	conn_fail(conn, -EIO);
+}
+
+void conn_lazy_timer(struct timer_list *timer)
+{
+	struct rdma_conn *conn = from_timer(conn, timer, lazy_timer);
+	unsigned long flags;
+
+	spin_lock_irqsave(&conn->lock, flags);
+	conn->msgs_hurry = !list_empty(&conn->msgs);
+	conn_pump(conn);
+	spin_unlock_irqrestore(&conn->lock, flags);
 }
 
 /* Have the peer give a sign of life. */
@@ -207,7 +290,7 @@ int rdma_send(struct peer *peer, struct xport_msg *msg)
 	if (conn) {
 		spin_lock_irqsave(&conn->lock, flags);
 		if (conn->state == CONN_UP) {
-			list_add_tail(&msg->list, &conn->msgs);
+			msgs_add(conn, msg);
 			conn_pump(conn);
 			ret = 0;
 		}
@@ -307,6 +390,41 @@ static struct rdma_rx *rx_next(struct rdma_conn *conn, bool done)
 	return rx;
 }
 
+/*
+ * The next of the messages in @rx; false: there is none. What does not even have a
+ * header is left to wire_check() to refuse.
+ */
+static bool rx_next_msg(struct rdma_rx *rx, const void **data, u32 *len)
+{
+	if (rx->handled >= rx->len)
+		return false;
+	*data = page_address(rx->page) + rx->handled;
+	*len = wire_first(*data, rx->len - rx->handled);
+	return true;
+}
+
+static void rx_msg_handled(struct rdma_conn *conn, struct rdma_rx *rx, u32 len)
+{
+	rx->handled += ALIGN(len, WIRE_ALIGN);
+	atomic64_inc(&conn->p->peer->msgs_in);
+}
+
+/* By xport_recv(); returns 0 if all are. */
+static int rx_handle_rest(struct rdma_conn *conn, struct rdma_rx *rx)
+{
+	const void *data;
+	u32 len;
+	int err;
+
+	while (rx_next_msg(rx, &data, &len)) {
+		rx_msg_handled(conn, rx, len);
+		err = xport_recv(conn->p->peer, data, len);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
 void conn_rx_work(struct work_struct *work)
 {
 	struct rdma_conn *conn = container_of(work, struct rdma_conn, rx_work);
@@ -315,7 +433,7 @@ void conn_rx_work(struct work_struct *work)
 	for (rx = rx_next(conn, false); rx; rx = rx_next(conn, true)) {
 		if (test_bit(CONN_BROKEN, &conn->events))
 			continue;
-		if (xport_recv(conn->p->peer, page_address(rx->page), rx->len))
+		if (rx_handle_rest(conn, rx))
 			conn_break(conn);
 		else
 			rx_repost(conn, rx);
@@ -329,15 +447,22 @@ void conn_rx_work(struct work_struct *work)
 static void rx_message(struct rdma_conn *conn, struct rdma_rx *rx)
 {
 	struct peer *peer = conn->p->peer;
+	const void *data;
 	bool now;
+	u32 len;
 
+	rx->handled = 0;
 	ib_dma_sync_single_for_cpu(conn->dev, rx->sge[1].addr, rx->len, DMA_FROM_DEVICE);
-	atomic64_inc(&peer->msgs_in);
 	atomic64_add(rx->len, &peer->bytes_in);
 	spin_lock_irq(&conn->lock);
 	now = conn->rx_open && !conn->nr_rxq;
 	spin_unlock_irq(&conn->lock);
-	if (now && xport_recv_now(peer, page_address(rx->page), rx->len)) {
+	while (now && rx_next_msg(rx, &data, &len)) {
+		now = xport_recv_now(peer, data, len);
+		if (now)
+			rx_msg_handled(conn, rx, len);
+	}
+	if (now) {
 		rx_repost(conn, rx);
 		return;
 	}

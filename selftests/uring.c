@@ -282,6 +282,63 @@ static int pipeline(proclet_t *targets, size_t ntargets, unsigned int total)
 	return KSFT_PASS;
 }
 
+/* Messages to @peer from this node, in so many SENDs. */
+static int sent(int peer, __u64 *messages, __u64 *sends)
+{
+	char line[512], node[64], self[16];
+	FILE *f = fopen("/proc/proclet/peers", "r");
+	int id, n = -ENOENT;
+
+	snprintf(self, sizeof(self), "n%d", lproc_node());
+	while (n && f && fgets(line, sizeof(line), f))
+		if (sscanf(line, "%63s %*s %d %*s %*x %*u %llu %*u %*u %*u %*u %llu", node, &id,
+			   messages, sends) == 4 && id == peer && !strcmp(node, self))
+			n = 0;
+	if (f)
+		fclose(f);
+	return n;
+}
+
+#define BURSTS	16
+
+/* What is submitted at once is not sent one by one, where sending is dear. */
+static int do_together(void)
+{
+	__u64 messages[2], sends[2], in = 5, user_data;
+	char transport[16] = "";
+	FILE *f = fopen("/proc/proclet/nodes", "r");
+	struct io_uring r;
+	proclet_t p;
+	int res;
+
+	TRY(object(&p, nodes[1]));
+	TRY(ring_open(&r, DEPTH, IORING_SETUP_SQE128));
+	proclet_prep_call(entry(&r, 1), p, where, NULL, 0, NULL, 0);
+	CHECK_RESULT(&r, 1, nodes[1]);
+	CHECK_EQ(sent(nodes[1], &messages[0], &sends[0]), 0);
+	for (unsigned int burst = 0; burst < BURSTS; burst++) {
+		for (unsigned int i = 0; i < DEPTH; i++)
+			proclet_prep_call(entry(&r, i), p, mix, &in, sizeof(in), NULL, 0);
+		CHECK_EQ(io_uring_submit(&r), DEPTH);
+		for (unsigned int i = 0; i < DEPTH; i++) {
+			TRY(reap(&r, &user_data, &res));
+			CHECK_EQ(res, sizeof(in));
+		}
+	}
+	CHECK_EQ(sent(nodes[1], &messages[1], &sends[1]), 0);
+	CHECK_GE(messages[1] - messages[0], BURSTS * DEPTH);
+	CHECK(f);
+	CHECK_EQ(fscanf(f, "%*[^\n] %*s %*d %15s", transport), 1);
+	fclose(f);
+	if (!strcmp(transport, "rdma"))
+		CHECK_GE((messages[1] - messages[0]) / 4, sends[1] - sends[0]);
+	else
+		CHECK_EQ(sends[1] - sends[0], messages[1] - messages[0]);
+	io_uring_queue_exit(&r);
+	return KSFT_PASS;
+}
+NATIVE_TEST(together)
+
 static unsigned int pipeline_calls(void)
 {
 	return env_number("PROCLET_TEST_MOVES", 1000) < 100 ? 600 : 4000;
@@ -725,6 +782,7 @@ static const struct tap_test tests[] = {
 	TAP_TEST(kinds_of_rings),
 	TAP_TEST(operations),
 	{ "all_in_flight", all_in_flight, 600 },
+	{ "together", together, 600 },
 	{ "pipeline_local", pipeline_local, 600 },
 	{ "pipeline_remote", pipeline_remote, 600 },
 	{ "pipeline_moving", pipeline_moving, 600 },

@@ -1249,6 +1249,46 @@ static int write_seeds(const char *dir)
 	return 0;
 }
 
+static __u32 first_of(__u32 len)
+{
+	void *copy = malloc(len);
+	__u32 first;
+
+	memcpy(copy, msg, len);
+	first = wire_first(copy, len);
+	free(copy);
+	return first;
+}
+
+/* Several messages in one SEND: where the first ends. */
+static void sent_together(void)
+{
+	const __u32 hdr = sizeof(struct wire_hdr);
+
+	begin(WIRE_PULLED, hdr + 8);
+	EXPECT(first_of(hdr + 8) == hdr + 8);
+	EXPECT(first_of(2 * hdr + 8) == hdr + 8);
+	EXPECT(first_of(hdr + 9) == hdr + 8);
+	/* The next begins at a multiple of 8, or there is none. */
+	set_len(hdr + 3);
+	EXPECT(first_of(hdr + 3) == hdr + 3);
+	EXPECT(first_of(hdr + 4) == hdr + 4);
+	EXPECT(first_of(hdr + 8) == hdr + 8);
+	EXPECT(first_of(hdr + 9) == hdr + 3);
+	/* What cannot be a message is all that there is. */
+	set_len(hdr - 1);
+	EXPECT(first_of(2 * hdr) == 2 * hdr);
+	set_len(2 * hdr + 1);
+	EXPECT(first_of(2 * hdr) == 2 * hdr);
+	set_len(0);
+	EXPECT(first_of(2 * hdr) == 2 * hdr);
+	set_len(~0U);
+	EXPECT(first_of(2 * hdr) == 2 * hdr);
+	set_len(hdr);
+	for (__u32 len = 1; len < hdr; len++)
+		EXPECT(first_of(len) == len);
+}
+
 static const struct {
 	const char *name;
 	void (*fn)(void);
@@ -1259,6 +1299,7 @@ static const struct {
 	{ "truncated", truncated },
 	{ "oversized", oversized },
 	{ "header", header },
+	{ "sent_together", sent_together },
 	{ "ids_and_stacks", ids_and_stacks },
 	{ "joins", joins },
 	{ "operations", operations },

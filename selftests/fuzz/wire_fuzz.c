@@ -359,13 +359,24 @@ static void walk_message(const void *data, u32 len)
 	read_all(data, len);
 }
 
+/* A SEND, of one message or several: rx_next_msg(). */
 static void fuzz_message(const u8 *data, size_t size)
 {
-	void *msg = copy_of(data, size);
+	size_t at = 0;
+	void *msg;
+	u32 len;
 
-	if (!wire_check(msg, size))
-		walk_message(msg, size);
-	free(msg);
+	while (at < size) {
+		msg = copy_of(data + at, size - at);
+		len = wire_first(msg, size - at);
+		free(msg);
+		PROMISE(len && len <= size - at);
+		msg = copy_of(data + at, len);
+		if (!wire_check(msg, len))
+			walk_message(msg, len);
+		free(msg);
+		at += (len + WIRE_ALIGN - 1) / WIRE_ALIGN * WIRE_ALIGN;
+	}
 }
 
 /* Begins with the arrays of a blob, which its counts say are there. */
