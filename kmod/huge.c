@@ -3,15 +3,10 @@
  * 2 MiB pages of heaps. A huge page is a compound page that lies at an aligned extent of
  * a heap; each of the extent's slots has its part of it, and a reference. So slots are
  * emptied one by one as they are with single pages, and the memory is free when the last
- * one is. As long as all slots have it, the huge page is whole, and head->private is 1.
+ * one is. As long as all slots have it, the huge page is whole, and its page_private() 1.
  *
- * A page table entry for all of it is made only for a whole one that is not watched; what
- * is watched, or not whole, is mapped page by page. Who changes either holds the heap's
- * lock for writing, and unmaps it. So all faults on an extent, which hold it for reading,
- * agree, and do not find the one kind of entry where they make the other: it depends on
- * the page table's entry only whether a whole one that was watched once stays mapped
- * page by page. A page table stays until its mapping goes; a huge entry can be zapped by
- * madvise() at any time, and is then made again.
+ * One entry of the page table for all of it is made only if it is whole, not watched, and
+ * there is no page table yet (Documentation/locking.rst, segment.sem).
  */
 #include <linux/mm.h>
 #include <linux/moduleparam.h>
