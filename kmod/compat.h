@@ -76,6 +76,23 @@ static inline vm_fault_t compat_map_huge(struct vm_fault *vmf, struct page *head
 	return VM_FAULT_FALLBACK;
 }
 
+/*
+ * Add to @bitmap which of @n pages from @first on were written by way of the page tables,
+ * and make them clean there. false: the kernel was built without what does that.
+ */
+static inline bool compat_take_dirty(struct address_space *mapping, pgoff_t first,
+				     unsigned long n, unsigned long *bitmap)
+{
+#ifdef CONFIG_MAPPING_DIRTY_HELPERS
+	pgoff_t start = 0, end = 0;
+
+	clean_record_shared_mapping_range(mapping, first, n, first, bitmap, &start, &end);
+	return true;
+#else
+	return false;
+#endif
+}
+
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)
 /*
  * io_uring does not tell who has a command that its ring is closed, or that who

@@ -7,8 +7,9 @@
  * to be registered in the blackout. From then on it is watched: only what was touched
  * is looked at again, so that the blackout does not depend on the size of the heap.
  * Pre-copy has the pages read before the freeze, too: what is written meanwhile is read
- * again. Taking the pages out of the page tables leaves PG_dirty on those that were
- * written, by the program, the kernel or a device.
+ * again. What the program writes is in the page tables; where the kernel has nothing to
+ * take it from there, taking out the pages leaves PG_dirty on those that were written. What
+ * the kernel or a device writes has that in any case.
  */
 #include <linux/bitmap.h>
 #include <linux/list_sort.h>
@@ -112,13 +113,19 @@ static u32 early_find(const struct migration *m, unsigned long index,
 	return NOT_EARLY;
 }
 
+static unsigned long written_max(const struct migration *m)
+{
+	return m->early.n ? m->index[m->early.n - 1] + 1 : 0;
+}
+
 /* From now on note which of the early pages are written. */
 int mig_early_track(struct migration *m)
 {
 	u32 i;
 
 	m->dirty = kvcalloc(BITS_TO_LONGS(m->early.n), sizeof(long), GFP_KERNEL);
-	if (!m->dirty)
+	m->written = kvcalloc(BITS_TO_LONGS(written_max(m)), sizeof(long), GFP_KERNEL);
+	if (!m->dirty || !m->written)
 		return -ENOMEM;
 	segment_zap(m->p->heap);
 	/* Written between the two: still in the page table, for the next look. */
@@ -130,7 +137,9 @@ int mig_early_track(struct migration *m)
 void mig_early_untrack(struct migration *m)
 {
 	kvfree(m->dirty);
+	kvfree(m->written);
 	m->dirty = NULL;
+	m->written = NULL;
 }
 
 /* Of the huge page at @first, is the @i-th early page a part? Another one may follow. */
@@ -157,6 +166,28 @@ static void huge_dirty(struct migration *m, unsigned long index, const struct pa
 			__set_bit(i, m->dirty);
 }
 
+/*
+ * What the program has written since the last look. Unmapping would tell the same of single
+ * pages, but only the whole of huge ones. false: the kernel cannot do that.
+ */
+bool mig_early_written(struct migration *m)
+{
+	struct segment *heap = m->p->heap;
+	unsigned long index, n = written_max(m);
+	u32 i;
+
+	if (!n || !compat_take_dirty(heap->lproc->mapping,
+			       (heap->start - PROCLET_REGION_BASE) >> PAGE_SHIFT, n, m->written))
+		return false;
+	for_each_set_bit(index, m->written, n) {
+		i = early_from(m, index);
+		if (m->index[i] == index)
+			__set_bit(i, m->dirty);
+	}
+	bitmap_zero(m->written, n);
+	return true;
+}
+
 /* How many have been written since the last look, or the tracking began? */
 u32 mig_early_dirty(struct migration *m)
 {
@@ -165,7 +196,8 @@ u32 mig_early_dirty(struct migration *m)
 	struct page *page;
 	u32 early;
 
-	segment_zap(heap);
+	if (!mig_early_written(m))
+		segment_zap(heap);
 	xa_for_each_marked(&heap->pages, index, page, SEGMENT_TOUCHED) {
 		early = early_find(m, index, page);
 		if (early != NOT_EARLY && TestClearPageDirty(page)) {

@@ -151,6 +151,27 @@ static ssize_t scatter(void *root, const void *in, size_t in_len, void *out, siz
 }
 PROCLET_METHOD(scatter);
 
+/* One word of each 2 MiB is written, and all are read, until stopped. */
+static ssize_t write_few(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct block *b = root;
+
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	for (b->count = 0; !b->stop; b->count++)
+		for (__u64 i = 0; i < b->bytes / 8; i += PAGE / 8) {
+			if (i % (HUGE / 8) == 0)
+				b->words[i] = b->count;
+			if (b->words[i / (HUGE / 8) * (HUGE / 8)] != b->count)
+				return -EILSEQ;
+			(void)b->words[i];
+		}
+	return 0;
+}
+PROCLET_METHOD(write_few);
+
 static ssize_t stop(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
 	(void)in;
@@ -589,6 +610,51 @@ static int looked_at(void)
 	return KSFT_PASS;
 }
 
+/* Is there what tells pages that were written from others of the same huge page? */
+static bool exact_kernel(void)
+{
+	FILE *f = fopen("/proc/kallsyms", "r");
+	bool found = false;
+	char line[256];
+
+	while (f && !found && fgets(line, sizeof(line), f))
+		found = strstr(line, " clean_record_shared_mapping_range");
+	if (f)
+		fclose(f);
+	return found;
+}
+
+static int read_meanwhile(void)
+{
+	struct proclet_move move;
+	__u64 sum, count;
+	struct caller *c;
+	proclet_t p;
+	int ret;
+
+	TRY(tap_nodes(2));
+	if (!exact_kernel())
+		SKIP("the kernel tells only which huge pages were written");
+	TRY(dense(&p, nodes[0], &sum));
+	c = caller_start(p, write_few, NULL, 0, NULL, 0);
+	for (int i = 1; i < 4; i++) {
+		do {
+			CHECK_EQ(proclet_read(p, offsetof(struct block, count), &count,
+					      sizeof(count)), sizeof(count));
+		} while (!count);
+		do {
+			move = (struct proclet_move){};
+			ret = proclet_migrate_stat(p, nodes[i % 2], PROCLET_MOVE_PRECOPY,
+						   &move);
+		} while (ret == -EBUSY);
+		CHECK_EQ(ret, 0);
+		CHECK_GE(DENSE / 8, move.late_bytes);
+	}
+	CHECK_EQ(proclet_call(p, stop, NULL, 0, NULL, 0), 0);
+	CHECK_EQ(caller_wait(c), 0);
+	return KSFT_PASS;
+}
+
 /* Nothing of what is written meanwhile is lost, wherever it is. */
 static int written_meanwhile(void)
 {
@@ -630,6 +696,7 @@ static const struct tap_test tests[] = {
 	LONG_TEST(held),
 	LONG_TEST(zapped),
 	LONG_TEST(looked_at),
+	LONG_TEST(read_meanwhile),
 	LONG_TEST(written_meanwhile),
 };
 
