@@ -9,6 +9,7 @@
 #include <linux/io_uring_types.h>
 #include <linux/mm.h>
 #include <linux/percpu-refcount.h>
+#include <linux/pfn_t.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -55,6 +56,41 @@ static inline const void *compat_uring_ring(struct io_uring_cmd *cmd)
 static inline u64 compat_uring_user_data(struct io_uring_cmd *cmd)
 {
 	return ((struct io_kiocb *)cmd_to_io_kiocb(cmd))->cqe.user_data;
+}
+
+/*
+ * Map @head, a page of PMD_SIZE, at once. VM_FAULT_FALLBACK: there is a page table, or
+ * get_user_pages() would not know such an entry (since 6.12, where it is special).
+ */
+static inline vm_fault_t compat_map_huge(struct vm_fault *vmf, struct page *head)
+{
+#if defined(CONFIG_TRANSPARENT_HUGEPAGE) && LINUX_VERSION_CODE < KERNEL_VERSION(6, 12, 0)
+	pmd_t pmd = READ_ONCE(*vmf->pmd);
+
+	if (pmd_none(pmd))
+		return vmf_insert_pfn_pmd(vmf, page_to_pfn_t(head),
+					  vmf->flags & FAULT_FLAG_WRITE);
+	if (pmd_trans_huge(pmd))
+		return VM_FAULT_NOPAGE;	/* another thread's fault was faster */
+#endif
+	return VM_FAULT_FALLBACK;
+}
+
+/*
+ * Add to @bitmap which of @n pages from @first on were written by way of the page tables,
+ * and make them clean there. false: the kernel was built without what does that.
+ */
+static inline bool compat_take_dirty(struct address_space *mapping, pgoff_t first,
+				     unsigned long n, unsigned long *bitmap)
+{
+#ifdef CONFIG_MAPPING_DIRTY_HELPERS
+	pgoff_t start = 0, end = 0;
+
+	clean_record_shared_mapping_range(mapping, first, n, first, bitmap, &start, &end);
+	return true;
+#else
+	return false;
+#endif
 }
 
 #if LINUX_VERSION_CODE < KERNEL_VERSION(6, 7, 0)

@@ -48,6 +48,7 @@ struct vm_area_struct;
  *       pages away, for writing
  * @pages: struct page by index
  * @npages: of them
+ * @nhuge: huge pages of which all is there
  * @ref: region, whoever found it with segment_get()
  * @thread: the thread on it, if it is a stack
  * @tail: a heap's pages that are still elsewhere; NULL: none
@@ -64,6 +65,7 @@ struct segment {
 	struct rw_semaphore sem;
 	struct xarray pages;
 	atomic_long_t npages;
+	atomic_long_t nhuge;
 	refcount_t ref;
 	struct thread *thread;
 	struct tail *tail;
@@ -581,6 +583,20 @@ void stack_slot_free(struct lproc *lproc, u64 stack);
 int presence_prepare(struct lproc *lproc, u64 id);
 void presence_set(struct lproc *lproc, u64 id, bool here);
 struct page *worker_page(struct lproc *lproc, u32 index);
+
+/* huge.c: pages of 2 MiB; sem is held, if nothing else is said */
+#define HUGE_ORDER	(PMD_SHIFT - PAGE_SHIFT)
+#define HUGE_PAGES	(1UL << HUGE_ORDER)
+struct page *huge_alloc(gfp_t gfp);
+void huge_spread(struct page *head);	/* sem not held, nor above */
+bool segment_add_huge(struct segment *seg, unsigned long first, struct page *head);
+bool huge_wanted(struct segment *seg, unsigned long index);
+void huge_make(struct segment *seg, unsigned long index);	/* sem not held */
+void huge_break(struct segment *seg, struct page *page);
+void huge_find(struct segment *seg);
+unsigned int huge_slots(struct segment *seg, unsigned long index, struct page *page);
+void huge_touch_held(struct segment *seg);
+vm_fault_t huge_map(struct segment *seg, struct page *page, struct vm_fault *vmf);
 
 /* thread.c: thread segments */
 struct thread *thread_create(struct lproc *lproc, u64 stack);	/* not published */

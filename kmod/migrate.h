@@ -56,6 +56,7 @@ struct mig_offer {
  * @told: they were offered early, too
  * @dirty: those that have been written since they were read, bits; NULL: they are
  *         read after the freeze
+ * @written: bits by index in the heap, all clear between two looks
  * @late: all others that travel; they belong to the frozen proclet
  * @tail: the destination reads @early after COMMIT (post-copy)
  * @weigh: pre-copy, if it does not write too much while the destination is asked
@@ -78,6 +79,7 @@ struct migration {
 	u32 *index;
 	bool told;
 	unsigned long *dirty;
+	unsigned long *written;
 	struct page_set late;
 	bool tail;
 	bool weigh;
@@ -93,6 +95,7 @@ int mig_early_offer(struct migration *m, bool read);
 int mig_early_track(struct migration *m);
 void mig_early_untrack(struct migration *m);
 u32 mig_early_dirty(struct migration *m);
+bool mig_early_written(struct migration *m);
 bool mig_pages_pinned(struct migration *m);
 int mig_offer_build(struct migration *m);
 int mig_offer_send(struct migration *m, u32 flags);

@@ -27,6 +27,7 @@
  * @capacity: .
  * @brk: .
  * @spare: pages ready for what will come
+ * @spare_huge: and of 2 MiB, for extents of which all pages will
  * @blob: the offer
  * @blob_len: bytes
  * @blob_ndescs: 0: it came inline
@@ -66,6 +67,7 @@ struct incoming {
 	u64 brk;
 	u32 flags;
 	struct list_head spare;
+	struct list_head spare_huge;
 	void *blob;
 	u32 blob_len;
 	u32 blob_ndescs;
@@ -116,6 +118,7 @@ static void in_free(struct incoming *in)
 	struct lproc *lproc = in->lproc;
 	struct page *page, *tmp;
 
+	list_splice(&in->spare_huge, &in->spare);
 	list_for_each_entry_safe(page, tmp, &in->spare, lru) {
 		list_del(&page->lru);
 		put_page(page);
@@ -198,12 +201,33 @@ static void in_step_done(struct incoming *in, u32 answer)
 	peer_put(peer);
 }
 
+/*
+ * Which pages will come is not known yet. A heap that is half full is taken for dense: all
+ * of it, but for its last extent, for huge pages, as long as there are any.
+ */
+static u64 fill_spare_huge(struct incoming *in)
+{
+	u64 size = in->brk >> PAGE_SHIFT, n = min(in->npages, size) / HUGE_PAGES, i;
+	struct page *page;
+
+	if (in->npages < size / 2)
+		return 0;
+	for (i = 0; i < n && !READ_ONCE(in->aborted); i++) {
+		page = huge_alloc(0);
+		if (!page)
+			break;
+		list_add(&page->lru, &in->spare_huge);
+		cond_resched();
+	}
+	return i * HUGE_PAGES;
+}
+
 static int fill_spare(struct incoming *in)
 {
 	struct page *page;
 	u64 i;
 
-	for (i = 0; i < in->npages; i++) {
+	for (i = fill_spare_huge(in); i < in->npages; i++) {
 		page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY);
 		if (!page)
 			return -ENOMEM;
@@ -289,6 +313,7 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 	in->brk = le64_to_cpu(w->brk);
 	in->flags = le32_to_cpu(w->flags) & PROCLET_CREATE_FLAGS;
 	INIT_LIST_HEAD(&in->spare);
+	INIT_LIST_HEAD(&in->spare_huge);
 	INIT_LIST_HEAD(&in->threads);
 	in->nthreads = le32_to_cpu(w->nthreads);
 	in->busy = true;
@@ -380,13 +405,39 @@ static void in_arrived(struct work_struct *work)
 		in_step_done(in, early ? WIRE_COPIED : WIRE_READY);
 }
 
+static struct page *take_spare(struct list_head *spare)
+{
+	struct page *page = list_first_entry_or_null(spare, struct page, lru);
+
+	if (page)
+		list_del(&page->lru);
+	return page;
+}
+
 static struct page *take_page(struct incoming *in)
 {
-	struct page *page = list_first_entry_or_null(&in->spare, struct page, lru);
+	struct page *page = take_spare(&in->spare);
 
-	if (!page)
-		return alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY);
-	list_del(&page->lru);
+	if (page)
+		return page;
+	/* It may be that too many huge pages were taken instead. */
+	page = take_spare(&in->spare_huge);
+	if (page)
+		put_page(page);
+	return alloc_page(GFP_KERNEL_ACCOUNT | __GFP_NORETRY);
+}
+
+/* One for the @n pages from @index on, if it fits; NULL: take single pages. */
+static struct page *take_huge(struct incoming *in, u32 index, u32 n)
+{
+	struct page *page;
+
+	if (!IS_ALIGNED(index, HUGE_PAGES) || n < HUGE_PAGES)
+		return NULL;
+	page = take_spare(&in->spare_huge);
+	/* A frozen proclet does not wait for more. */
+	if (!page && in->offer_flags & WIRE_OFFER_EARLY)
+		page = huge_alloc(0);
 	return page;
 }
 
@@ -401,15 +452,33 @@ static struct page *place_page(struct incoming *in, struct segment *seg, u32 ind
 	return page ? segment_add_page(seg, index, page, GFP_KERNEL_ACCOUNT) : NULL;
 }
 
+/* A huge page for what is offered from @index on, if there is nothing yet. */
+static void place_huge(struct incoming *in, struct segment *seg, u32 index, u32 n)
+{
+	struct page *page;
+
+	if (seg->thread || xa_load(&seg->pages, index))
+		return;
+	page = take_huge(in, index, n);
+	if (!page)
+		return;
+	down_write(&seg->sem);
+	segment_add_huge(seg, index, page);
+	up_write(&seg->sem);
+}
+
 static int fill_segment(struct incoming *in, struct segment *seg,
 			const struct wire_extent *ext, u32 n, u32 *at)
 {
+	u32 i, j, count, index;
 	struct page *page;
-	u32 i, j;
 
 	for (i = 0; i < n; i++) {
-		for (j = 0; j < le32_to_cpu(ext[i].count); j++) {
-			page = place_page(in, seg, le32_to_cpu(ext[i].first) + j);
+		count = le32_to_cpu(ext[i].count);
+		for (j = 0; j < count; j++) {
+			index = le32_to_cpu(ext[i].first) + j;
+			place_huge(in, seg, index, count - j);
+			page = place_page(in, seg, index);
 			if (!page)
 				return -ENOMEM;
 			in->pages[(*at)++] = page;
@@ -423,8 +492,9 @@ static int fill_segment(struct incoming *in, struct segment *seg,
 static int early_keep(struct incoming *in, const struct wire_extent *ext, u32 n,
 		      u32 npages, const void *descs, u32 ndescs)
 {
+	u32 i, j, at = 0, count, parts = 0;
 	struct tail_set *set = &in->early;
-	u32 i, j, at = 0;
+	struct page *page = NULL;
 
 	set->pages = kvcalloc(npages, sizeof(*set->pages), GFP_KERNEL_ACCOUNT);
 	set->index = kvmalloc_array(npages, sizeof(*set->index), GFP_KERNEL_ACCOUNT);
@@ -435,11 +505,24 @@ static int early_keep(struct incoming *in, const struct wire_extent *ext, u32 n,
 	set->ndescs = ndescs;
 	memcpy(set->descs, descs, ndescs * sizeof(*set->descs));
 	for (i = 0; i < n; i++) {
-		for (j = 0; j < le32_to_cpu(ext[i].count); j++, at++) {
+		count = le32_to_cpu(ext[i].count);
+		for (j = 0; j < count; j++, at++) {
 			set->index[at] = le32_to_cpu(ext[i].first) + j;
-			set->pages[at] = in->later ? take_page(in) : in->pages[at];
-			if (!set->pages[at])
+			if (!in->later) {
+				set->pages[at] = in->pages[at];
+				continue;
+			}
+			if (!parts) {
+				page = take_huge(in, set->index[at], count - j);
+				if (page)
+					huge_spread(page);
+				parts = page ? HUGE_PAGES : 1;
+				page = page ?: take_page(in);
+			}
+			if (!page)
 				return -ENOMEM;
+			set->pages[at] = page++;
+			parts--;
 		}
 		cond_resched();
 	}

@@ -7,8 +7,9 @@
  * to be registered in the blackout. From then on it is watched: only what was touched
  * is looked at again, so that the blackout does not depend on the size of the heap.
  * Pre-copy has the pages read before the freeze, too: what is written meanwhile is read
- * again. Taking the pages out of the page tables leaves PG_dirty on those that were
- * written, by the program, the kernel or a device.
+ * again. What the program writes is in the page tables; where the kernel has nothing to
+ * take it from there, taking out the pages leaves PG_dirty on those that were written. What
+ * the kernel or a device writes has that in any case.
  */
 #include <linux/bitmap.h>
 #include <linux/list_sort.h>
@@ -70,8 +71,11 @@ int mig_early_list(struct migration *m)
 	xa_for_each(&heap->pages, index, page) {
 		if (index >= heap->limit >> PAGE_SHIFT)
 			break;
-		/* Somebody else holds it, and may write it without mapping it again. */
-		if (page_count(page) != 1 || set->n == max)
+		/*
+		 * Somebody else holds it, and may write it without mapping it again. Huge
+		 * pages were looked at by segment_watch().
+		 */
+		if ((!PageCompound(page) && page_count(page) != 1) || set->n == max)
 			segment_touch(heap, index);
 		if (set->n == max)
 			continue;	/* others are new */
@@ -83,9 +87,8 @@ int mig_early_list(struct migration *m)
 	return 0;
 }
 
-/* The number in the early set of the page at @index, if it is still the same. */
-static u32 early_find(const struct migration *m, unsigned long index,
-		      const struct page *page)
+/* The number in the early set of the first page at @index or behind. */
+static u32 early_from(const struct migration *m, unsigned long index)
 {
 	u32 low = 0, high = m->early.n, mid;
 
@@ -96,9 +99,23 @@ static u32 early_find(const struct migration *m, unsigned long index,
 		else
 			high = mid;
 	}
+	return low;
+}
+
+/* The number in the early set of the page at @index, if it is still the same. */
+static u32 early_find(const struct migration *m, unsigned long index,
+		      const struct page *page)
+{
+	u32 low = early_from(m, index);
+
 	if (low < m->early.n && m->index[low] == index && m->early.pages[low] == page)
 		return low;
 	return NOT_EARLY;
+}
+
+static unsigned long written_max(const struct migration *m)
+{
+	return m->early.n ? m->index[m->early.n - 1] + 1 : 0;
 }
 
 /* From now on note which of the early pages are written. */
@@ -107,7 +124,8 @@ int mig_early_track(struct migration *m)
 	u32 i;
 
 	m->dirty = kvcalloc(BITS_TO_LONGS(m->early.n), sizeof(long), GFP_KERNEL);
-	if (!m->dirty)
+	m->written = kvcalloc(BITS_TO_LONGS(written_max(m)), sizeof(long), GFP_KERNEL);
+	if (!m->dirty || !m->written)
 		return -ENOMEM;
 	segment_zap(m->p->heap);
 	/* Written between the two: still in the page table, for the next look. */
@@ -119,7 +137,55 @@ int mig_early_track(struct migration *m)
 void mig_early_untrack(struct migration *m)
 {
 	kvfree(m->dirty);
+	kvfree(m->written);
 	m->dirty = NULL;
+	m->written = NULL;
+}
+
+/* Of the huge page at @first, is the @i-th early page a part? Another one may follow. */
+static bool early_of_huge(const struct migration *m, u32 i, unsigned long first,
+			  const struct page *head)
+{
+	return m->early.pages[i] == head + (m->index[i] - first);
+}
+
+#define for_each_early_in(m, i, first)						\
+	for (i = early_from(m, first);						\
+	     i < (m)->early.n && (m)->index[i] - (first) < HUGE_PAGES; i++)
+
+/* The kernel does not know which part was written: all that was touched may have been. */
+static void huge_dirty(struct migration *m, unsigned long index, const struct page *page)
+{
+	unsigned long first = round_down(index, HUGE_PAGES);
+	const struct page *head = page - (index - first);
+	u32 i;
+
+	for_each_early_in(m, i, first)
+		if (early_of_huge(m, i, first, head) &&
+		    xa_get_mark(&m->p->heap->pages, m->index[i], SEGMENT_TOUCHED))
+			__set_bit(i, m->dirty);
+}
+
+/*
+ * What the program has written since the last look. Unmapping would tell the same of single
+ * pages, but only the whole of huge ones. false: the kernel cannot do that.
+ */
+bool mig_early_written(struct migration *m)
+{
+	struct segment *heap = m->p->heap;
+	unsigned long index, n = written_max(m);
+	u32 i;
+
+	if (!n || !compat_take_dirty(heap->lproc->mapping,
+			       (heap->start - PROCLET_REGION_BASE) >> PAGE_SHIFT, n, m->written))
+		return false;
+	for_each_set_bit(index, m->written, n) {
+		i = early_from(m, index);
+		if (m->index[i] == index)
+			__set_bit(i, m->dirty);
+	}
+	bitmap_zero(m->written, n);
+	return true;
 }
 
 /* How many have been written since the last look, or the tracking began? */
@@ -130,27 +196,53 @@ u32 mig_early_dirty(struct migration *m)
 	struct page *page;
 	u32 early;
 
-	segment_zap(heap);
+	if (!mig_early_written(m))
+		segment_zap(heap);
 	xa_for_each_marked(&heap->pages, index, page, SEGMENT_TOUCHED) {
 		early = early_find(m, index, page);
-		if (early != NOT_EARLY && TestClearPageDirty(page))
-			__set_bit(early, m->dirty);
+		if (early != NOT_EARLY && TestClearPageDirty(page)) {
+			if (PageCompound(page))
+				huge_dirty(m, index, page);
+			else
+				__set_bit(early, m->dirty);
+		}
 		cond_resched();
 	}
 	return bitmap_weight(m->dirty, m->early.n);
 }
 
+/* Does somebody else hold a part of the huge page that has @page at @index? */
+static bool huge_pinned(struct migration *m, unsigned long index, struct page *page)
+{
+	unsigned long first = round_down(index, HUGE_PAGES);
+	int ours = huge_slots(m->p->heap, index, page);
+	u32 i;
+
+	for_each_early_in(m, i, first)
+		ours += early_of_huge(m, i, first, page - (index - first));
+	return page_count(page) != ours;
+}
+
 /* A page that somebody else holds must stay where it is. */
 bool mig_pages_pinned(struct migration *m)
 {
+	const struct page *last = NULL;
 	struct proclet *p = m->p;
 	unsigned long index;
 	struct page *page;
 	struct thread *t;
 
-	xa_for_each_marked(&p->heap->pages, index, page, SEGMENT_TOUCHED)
-		if (page_count(page) != 1 + (early_find(m, index, page) != NOT_EARLY))
-			return true;
+	xa_for_each_marked(&p->heap->pages, index, page, SEGMENT_TOUCHED) {
+		if (!PageCompound(page)) {
+			if (page_count(page) !=
+			    1 + (early_find(m, index, page) != NOT_EARLY))
+				return true;
+		} else if (compound_head(page) != last) {
+			if (huge_pinned(m, index, page))
+				return true;
+			last = compound_head(page);
+		}
+	}
 	list_for_each_entry(t, &p->threads, entry)
 		xa_for_each(&t->seg->pages, index, page)
 			if (page_count(page) != 1)

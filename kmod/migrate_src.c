@@ -319,6 +319,8 @@ static int mig_stop(struct migration *m)
 			    &m->move.parked);
 	if (err)
 		return err;
+	if (m->dirty)
+		mig_early_written(m);	/* before it is unmapped */
 	segment_hide(p->heap);
 	/* Nobody but us changes the list now: all its threads are stopped. */
 	list_for_each_entry(t, &p->threads, entry) {

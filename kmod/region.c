@@ -241,6 +241,7 @@ void segment_watch(struct segment *seg)
 	seg->watched = true;
 	seg->lowest = seg->limit;
 	segment_unmap(seg, 0, seg->size);
+	huge_touch_held(seg);
 	up_write(&seg->sem);
 }
 
@@ -277,6 +278,7 @@ static void erase_pages(struct segment *seg, u64 from, u64 to)
 	xa_for_each_range(&seg->pages, index, page, from >> PAGE_SHIFT,
 			  (to - 1) >> PAGE_SHIFT) {
 		xa_erase(&seg->pages, index);
+		huge_break(seg, page);
 		put_page(page);
 		n++;
 	}
@@ -359,6 +361,7 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 	struct lproc *lproc = vma->vm_file->private_data;
 	unsigned long addr = vmf->address & PAGE_MASK, index;
 	vm_fault_t ret = VM_FAULT_SIGSEGV;
+	bool tried_huge = false;
 	struct segment *seg;
 	struct page *page;
 	int err, i;
@@ -369,10 +372,11 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 	seg = segment_get(lproc, addr);
 	if (!seg)
 		return ret;
+	index = (addr - seg->start) >> PAGE_SHIFT;
+again:
 	down_read(&seg->sem);
 	if (!segment_accessible(seg, addr - seg->start))
 		goto out;
-	index = (addr - seg->start) >> PAGE_SHIFT;
 	/* A hole in the core dump, rather than memory. */
 	if ((current->flags & PF_DUMPCORE) && !xa_load(&seg->pages, index)) {
 		ret = VM_FAULT_SIGBUS;
@@ -382,22 +386,31 @@ static vm_fault_t region_fault(struct vm_fault *vmf)
 		ret = tail_fault(seg, index, vmf);
 		goto put;
 	}
+	if (!tried_huge && huge_wanted(seg, index)) {
+		up_read(&seg->sem);
+		huge_make(seg, index);
+		tried_huge = true;
+		goto again;
+	}
 	page = segment_page(seg, index, GFP_KERNEL_ACCOUNT);
 	if (!page) {
 		ret = VM_FAULT_OOM;
 		goto out;
 	}
 	segment_touch(seg, index);
+	ret = huge_map(seg, page, vmf);
+	if (ret != VM_FAULT_FALLBACK)
+		goto out;
 	err = vm_insert_page(vma, addr, page);
 	if (err && err != -EBUSY) {	/* -EBUSY: another thread's fault was faster */
 		ret = err == -ENOMEM ? VM_FAULT_OOM : VM_FAULT_SIGBUS;
 		goto out;
 	}
 	ret = VM_FAULT_NOPAGE;
-	/* After a move all pages are there but none is mapped. */
+	/* After a move all pages are there but none is mapped. The next extent may be huge. */
 	for (i = 0; i < FAULT_AROUND; i++) {
 		addr += PAGE_SIZE;
-		if (addr >= vma->vm_end || addr - seg->start >= seg->size ||
+		if (!(addr & ~PMD_MASK) || addr >= vma->vm_end || addr - seg->start >= seg->size ||
 		    !segment_accessible(seg, addr - seg->start))
 			break;
 		page = xa_load(&seg->pages, ++index);

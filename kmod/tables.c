@@ -49,11 +49,12 @@ static void show_proclets(struct lproc *lproc, void *arg)
 		threads = 0;
 		list_for_each_entry(t, &p->threads, entry)
 			threads++;
-		seq_printf(m, "%-4u %-24s %016llx %-8s %5llu %4u %7u %10lu %12llu\n",
+		seq_printf(m, "%-4u %-24s %016llx %-8s %5llu %4u %7u %10lu %12llu %8lu\n",
 			   lproc->node->id, lproc->name, p->id, state_names[p->state],
 			   p->epoch, PROCLET_ID_HOME(p->id), threads,
 			   atomic_long_read(&p->heap->npages) << (PAGE_SHIFT - 10),
-			   p->capacity >> 10);
+			   p->capacity >> 10,
+			   atomic_long_read(&p->heap->nhuge) << (PMD_SHIFT - 10));
 	}
 	spin_unlock_bh(&lproc->lock);
 }
@@ -65,9 +66,9 @@ static void proclets_of(struct pnode *node, void *arg)
 
 void proclets_show(struct seq_file *m)
 {
-	seq_printf(m, "%-4s %-24s %-16s %-8s %5s %4s %7s %10s %12s\n", "node", "lproc",
+	seq_printf(m, "%-4s %-24s %-16s %-8s %5s %4s %7s %10s %12s %8s\n", "node", "lproc",
 		   "proclet", "state", "moves", "home", "waiting", "memory_kb",
-		   "capacity_kb");
+		   "capacity_kb", "huge_kb");
 	nodes_for_each(proclets_of, m);
 }
 

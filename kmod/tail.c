@@ -352,6 +352,7 @@ static void tail_check_end(struct tail *t)
 	if (whole) {
 		down_write(&heap->sem);
 		heap->tail = NULL;
+		huge_find(heap);
 		up_write(&heap->sem);
 		tail_put(t);
 	}

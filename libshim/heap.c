@@ -54,6 +54,7 @@
 #define HEAP_STEP_MAX	(4UL << 20)	/* between these two */
 #define HEAP_TRIM_MIN	(256UL << 10)	/* a tail that is longer is given back */
 #define HEAP_TRIM_MAX	(16UL << 20)
+#define HEAP_HUGE	(2UL << 20)	/* brk of a heap of twice this is a multiple: huge pages */
 
 #define HEAP_FREE	1UL		/* this block is free */
 #define HEAP_PREV_FREE	2UL		/* and so is the one before it */
@@ -419,6 +420,11 @@ static inline __u64 tail_size(struct heap_ctl *c)
 	return c->brk - (c->top - HEAP_HEAD);
 }
 
+static __u64 brk_for(__u64 brk)
+{
+	return round_up_to(brk, brk < 2 * HEAP_HUGE ? HEAP_PAGE : HEAP_HUGE);
+}
+
 /* Make the tail @size bytes long at least. */
 static bool tail_grow(struct proclet_heap *h, struct heap_ctl *c, __u64 size)
 {
@@ -430,8 +436,7 @@ static bool tail_grow(struct proclet_heap *h, struct heap_ctl *c, __u64 size)
 		return true;
 	if (need > h->capacity)
 		return false;
-	brk = round_up_to(c->brk + step, HEAP_PAGE);
-	brk = clamp_to(brk, need, h->capacity);
+	brk = clamp_to(brk_for(c->brk + step), brk_for(need), h->capacity);
 	if (heap_grow(h, brk)) {
 		if (brk == need)
 			return false;
@@ -454,8 +459,8 @@ static void tail_trim(struct proclet_heap *h, struct heap_ctl *c)
 
 	if (tail_size(c) <= c->trim)
 		return;
-	brk = round_up_to(c->top + HEAP_STEP_MIN, HEAP_PAGE);
-	if (heap_grow(h, brk))
+	brk = brk_for(c->top + HEAP_STEP_MIN);
+	if (brk >= c->brk || heap_grow(h, brk))
 		return;
 	c->brk = brk;
 	c->shrunk = 1;
