@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * How nodes introduce themselves when they connect over RDMA, in the CM's private
- * data. All fields are little endian. Also built in user space, for the unit tests.
+ * data; and what two challenges (struct wire_challenge) bring about. All fields are
+ * little endian. Also built in user space, for the unit tests.
  */
 #ifndef _PROCLET_HELLO_H
 #define _PROCLET_HELLO_H
@@ -80,5 +81,33 @@ int hello_check(const struct rdma_hello *hello, u32 len, u32 self);
 
 /* A reason in words; @version: of the peer, for REFUSE_VERSION. Returns @text. */
 const char *hello_text(char text[HELLO_TEXT_MAX], u32 reason, u32 version);
+
+enum auth_refusal {
+	AUTH_OK,
+	AUTH_WE_HAVE_NONE,
+	AUTH_IT_HAS_NONE,
+	AUTH_OURS_ENDED,
+	AUTH_ITS_ENDED,
+	AUTH_NO_COMMON,
+	AUTH_OTHER_NODE,
+	AUTH_MESSAGE,
+	AUTH_WRONG_PROOF,
+	AUTH_NO_HMAC,
+	AUTH_SILENT,
+	AUTH_LOST,
+	AUTH_REFUSALS
+};
+
+#define AUTH_NO_KEY	(~0u)
+
+/*
+ * AUTH_*: why two nodes do not talk, by their challenges. @lower: ours has the lower id.
+ * AUTH_OK: @key is the index in @ours of the key to prove with, or AUTH_NO_KEY.
+ */
+int auth_judge(const struct wire_challenge *ours, const struct wire_challenge *its,
+	       bool lower, u32 *key);
+
+/* AUTH_* in words. */
+const char *auth_text(u32 refusal);
 
 #endif /* _PROCLET_HELLO_H */
