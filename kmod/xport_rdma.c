@@ -181,29 +181,34 @@ static unsigned long conn_next_step(const struct rdma_conn *conn)
 	return time_before(jiffies, at) ? at - jiffies : 1;
 }
 
+/* It did not come as far as the handshake; of that auth.c tells. */
+static void conn_tell_failure(const struct rdma_conn *conn, int error)
+{
+	const struct peer *peer = conn->p->peer;
+	char text[HELLO_TEXT_MAX];
+
+	if (conn->refusal)
+		pr_warn("%s: peer %s refused the connection: %s\n", peer->node->name,
+			peer->name, hello_text(text, conn->refusal, conn->version));
+	else
+		pr_info("%s: cannot connect to peer %s: %pe, will go on trying\n",
+			peer->node->name, peer->name, ERR_PTR(error));
+}
+
 /* The connection, or the attempt at one, is over: @error. */
 static void peer_drop(struct rdma_peer *p, int error)
 {
 	struct rdma_conn *conn = p->cur;
 	const struct peer *peer = p->peer;
 	bool up = READ_ONCE(peer->up);
-	char text[HELLO_TEXT_MAX];
 	unsigned int delay;
 
 	if (up)
 		pr_info("%s: connection to peer %s lost: %pe\n", peer->node->name,
 			peer->name, ERR_PTR(error));
-	else if (conn->was_connected)
-		;	/* auth.c has said why */
-	else if (error != p->reported && conn->refusal)
-		pr_warn("%s: peer %s refused the connection: %s\n",
-			peer->node->name, peer->name,
-			hello_text(text, conn->refusal, conn->version));
-	else if (error != p->reported)
-		pr_info("%s: cannot connect to peer %s: %pe, will go on trying\n",
-			peer->node->name, peer->name, ERR_PTR(error));
+	else if (!conn->was_connected && error != p->reported)
+		conn_tell_failure(conn, error);
 	p->reported = error;
-	/* Of a handshake that failed there is more to say. */
 	if (up || !conn->was_connected)
 		peer_set_error(p->peer, error);
 
