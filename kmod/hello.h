@@ -46,6 +46,25 @@ struct rdma_hello {
 
 static_assert(sizeof(struct rdma_hello) == 32);
 
+/**
+ * struct rdma_hdr - in front of each message over RDMA
+ * @credits: receive buffers that the sender has posted again
+ * @flags: RDMA_F_*
+ * @len: bytes that follow; 0 with RDMA_F_CTL, 1..XPORT_MSG_MAX without
+ */
+struct rdma_hdr {
+	__le16 credits;
+	__le16 flags;
+	__le32 len;
+};
+
+static_assert(sizeof(struct rdma_hdr) == 8);
+
+#define RDMA_F_CTL	0x1	/* only a header */
+#define RDMA_F_PING	0x2	/* show that you live */
+#define RDMA_F_PONG	0x4	/* the answer */
+#define RDMA_F_ALL	(RDMA_F_CTL | RDMA_F_PING | RDMA_F_PONG)
+
 enum rdma_refusal {
 	REFUSE_NONE,
 	REFUSE_MALFORMED,
