@@ -358,8 +358,12 @@ static int bad_settings(void)
 	CHECK_EQ(set_keys(2, "nonsense"), -ENOKEY);
 	CHECK_EQ(set_keys(2, "proclet:short"), -EINVAL);
 	CHECK_EQ(set_keys(2, "proclet:gone"), -EKEYREVOKED);
-	CHECK_EQ(set_keys(2, "proclet:cluster proclet:cluster proclet:cluster "
-			     "proclet:cluster proclet:cluster"), -E2BIG);
+	CHECK_EQ(add_key(2, "x:y", "a key with a short description"), 0);
+	CHECK_EQ(set_keys(2, "x:y x:y x:y x:y x:y"), -E2BIG);
+	CHECK_EQ(set_keys(2, " \n"), 0);
+	CHECK_EQ(set_keys(2, " x:y\tx:y x:y\nx:y "), 0);
+	CHECK_EQ(set_keys(2, "proclet:cluster"), 0);
+	CHECK_EQ(set_keys(2, "x:y x:y x:y x:y x:y"), -E2BIG);
 	CHECK_EQ(proclet_call(on[2], look, NODES "/n2/keys", sizeof(NODES "/n2/keys"), text,
 			      sizeof(text) - 1), 16);
 	CHECK_EQ(strcmp(text, "proclet:cluster\n"), 0);

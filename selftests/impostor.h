@@ -58,10 +58,11 @@ static inline int impostor_hmac(const char *key, const void *data, size_t len,
 
 	if (fd < 0)
 		return -errno;
-	if (bind(fd, (struct sockaddr *)&alg, sizeof(alg)) ||
-	    setsockopt(fd, SOL_ALG, ALG_SET_KEY, key, strlen(key)) ||
-	    (op = accept4(fd, NULL, NULL, SOCK_CLOEXEC)) < 0 ||
-	    send(op, data, len, 0) != (ssize_t)len || read(op, mac, WIRE_MAC) != WIRE_MAC)
+	if (!bind(fd, (struct sockaddr *)&alg, sizeof(alg)) &&
+	    !setsockopt(fd, SOL_ALG, ALG_SET_KEY, key, strlen(key)))
+		op = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
+	if (op < 0 || send(op, data, len, 0) != (ssize_t)len ||
+	    read(op, mac, WIRE_MAC) != WIRE_MAC)
 		ret = -errno;
 	if (op >= 0)
 		close(op);
