@@ -360,7 +360,7 @@ static int bad_settings(void)
 	CHECK_EQ(set_keys(2, "proclet:gone"), -EKEYREVOKED);
 	CHECK_EQ(add_key(2, "x:y", "a key with a short description"), 0);
 	CHECK_EQ(set_keys(2, "x:y x:y x:y x:y x:y"), -E2BIG);
-	CHECK_EQ(set_keys(2, " \n"), 0);
+	CHECK_EQ(set_keys(2, " \t"), 0);
 	CHECK_EQ(set_keys(2, " x:y\tx:y x:y\nx:y "), 0);
 	CHECK_EQ(set_keys(2, "proclet:cluster"), 0);
 	CHECK_EQ(set_keys(2, "x:y x:y x:y x:y x:y"), -E2BIG);
@@ -455,9 +455,7 @@ static int visit_proof(struct impostor *i, const struct visit *v)
 	struct wire_proof proof, expected;
 	int ret;
 
-	ret = impostor_proof(i, v->deed == WRONG_PROOF ? "another one" : SECRET, true, &proof);
-	if (ret)
-		return ret;
+	impostor_proof(i, v->deed == WRONG_PROOF ? "another one" : SECRET, true, &proof);
 	if (v->deed == REPLAY && last_proof.hdr.len)
 		proof = last_proof;
 	if (v->deed == NO_PROOF)
@@ -470,8 +468,8 @@ static int visit_proof(struct impostor *i, const struct visit *v)
 		ret = impostor_hear(i, &proof, sizeof(proof), 10000);
 	if (ret != sizeof(proof))
 		return ret < 0 ? ret : -EBADMSG;
-	ret = impostor_proof(i, SECRET, false, &expected);
-	return ret ?: memcmp(&proof, &expected, sizeof(proof)) ? -EBADE : 0;
+	impostor_proof(i, SECRET, false, &expected);
+	return memcmp(&proof, &expected, sizeof(proof)) ? -EBADE : 0;
 }
 
 static int visit_challenge(struct impostor *i, const struct visit *v)
@@ -480,7 +478,7 @@ static int visit_challenge(struct impostor *i, const struct visit *v)
 	__u32 len = sizeof(m.c);
 	int ret;
 
-	ret = impostor_challenge(i, SECRET);
+	impostor_challenge(i, SECRET);
 	if (v->deed == REPLAY && last_proof.hdr.len)
 		i->ours = last_challenge;
 	if (v->deed == OTHER_SENDER)
@@ -492,8 +490,7 @@ static int visit_challenge(struct impostor *i, const struct visit *v)
 		len += 8;
 		m.c.hdr.len = htole32(len);
 	}
-	if (!ret)
-		ret = impostor_say(i, &m, len);
+	ret = impostor_say(i, &m, len);
 	if (!ret)
 		ret = impostor_hear(i, &i->its, sizeof(i->its), 10000);
 	return ret == sizeof(i->its) ? 0 : ret < 0 ? ret : -EBADMSG;
@@ -636,8 +633,6 @@ static int visit_setup(void)
 static int go(struct visit *v)
 {
 	CHECK_EQ(proclet_call(on[2], visit, v, sizeof(*v), v, sizeof(*v)), sizeof(*v));
-	if (v->result == -ENOENT || v->result == -EAFNOSUPPORT)
-		SKIP("a kernel without AF_ALG");
 	return KSFT_PASS;
 }
 
@@ -728,20 +723,21 @@ static ssize_t lie_in_wait(void *root, const void *in, size_t in_len, void *out,
 		ret = impostor_hear(&i, &i.its, sizeof(i.its), 10000);
 	if (ret != sizeof(i.its))
 		goto end;
-	ret = impostor_challenge(&i, SECRET);
+	impostor_challenge(&i, SECRET);
 	if (!honest) {
 		/* All that can be like the other one's. */
 		memcpy(i.ours.nonce, i.its.nonce, sizeof(i.ours.nonce));
 		i.ours.nkeys = i.its.nkeys;
 		memcpy(i.ours.keys, i.its.keys, sizeof(i.ours.keys));
 	}
-	ret = ret ?: impostor_say(&i, &i.ours, sizeof(i.ours));
+	ret = impostor_say(&i, &i.ours, sizeof(i.ours));
 	if (!ret)
 		ret = impostor_hear(&i, &proof, sizeof(proof), 10000);
 	if (ret != sizeof(proof))
 		goto end;
-	ret = honest ? impostor_proof(&i, SECRET, false, &proof) : 0;
-	ret = ret ?: impostor_say(&i, &proof, sizeof(proof));
+	if (honest)
+		impostor_proof(&i, SECRET, false, &proof);
+	ret = impostor_say(&i, &proof, sizeof(proof));
 	/* Who is taken for a peer hears of members; then we end. */
 	if (!ret)
 		ret = impostor_hear(&i, i.memory, 0, 10000);

@@ -3,13 +3,12 @@
 #ifndef PROCLET_SELFTEST_IMPOSTOR_H
 #define PROCLET_SELFTEST_IMPOSTOR_H
 
-#include <linux/if_alg.h>
 #include <poll.h>
 #include <stdlib.h>
-#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "hmac.h"
 #include "knock.h"
 
 #define IMPOSTOR_RX	24	/* receive buffers */
@@ -43,31 +42,6 @@ static inline unsigned char *impostor_tx(struct impostor *i)
 static inline unsigned char *impostor_got(struct impostor *i)
 {
 	return impostor_rx(i, IMPOSTOR_RX + 1);
-}
-
-/* HMAC-SHA256 by the kernel; -errno. */
-static inline int impostor_hmac(const char *key, const void *data, size_t len,
-				__u8 mac[WIRE_MAC])
-{
-	struct sockaddr_alg alg = {
-		.salg_family = AF_ALG,
-		.salg_type = "hash",
-		.salg_name = "hmac(sha256)",
-	};
-	int fd = socket(AF_ALG, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), op = -1, ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	if (!bind(fd, (struct sockaddr *)&alg, sizeof(alg)) &&
-	    !setsockopt(fd, SOL_ALG, ALG_SET_KEY, key, strlen(key)))
-		op = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
-	if (op < 0 || send(op, data, len, 0) != (ssize_t)len ||
-	    read(op, mac, WIRE_MAC) != WIRE_MAC)
-		ret = -errno;
-	if (op >= 0)
-		close(op);
-	close(fd);
-	return ret;
 }
 
 static inline void impostor_init(struct impostor *i, __u32 self, __u32 other)
@@ -317,13 +291,12 @@ static inline int impostor_read(struct impostor *i, __u64 addr, __u32 rkey, __u3
 	return impostor_sent(i->ids[1]);
 }
 
-static inline int impostor_challenge(struct impostor *i, const char *key)
+static inline void impostor_challenge(struct impostor *i, const char *key)
 {
 	struct wire_challenge *c = &i->ours;
 	__u8 mac[WIRE_MAC];
-	int ret;
 
-	ret = impostor_hmac(key, WIRE_KEY_NAME, strlen(WIRE_KEY_NAME), mac);
+	hmac_sha256(key, WIRE_KEY_NAME, strlen(WIRE_KEY_NAME), mac);
 	memset(c, 0, sizeof(*c));
 	c->hdr.type = htole16(WIRE_CHALLENGE);
 	c->hdr.len = htole32(sizeof(*c));
@@ -335,11 +308,10 @@ static inline int impostor_challenge(struct impostor *i, const char *key)
 	memset(c->nonce, 9, sizeof(c->nonce));
 	c->nkeys = htole32(1);
 	memcpy(c->keys, mac, sizeof(c->keys[0]));
-	return ret;
 }
 
-static inline int impostor_proof(const struct impostor *i, const char *key, bool of_lower,
-				 struct wire_proof *proof)
+static inline void impostor_proof(const struct impostor *i, const char *key, bool of_lower,
+				  struct wire_proof *proof)
 {
 	bool lower = i->self < i->other;
 	struct wire_proven p = { .role = "" };
@@ -350,7 +322,7 @@ static inline int impostor_proof(const struct impostor *i, const char *key, bool
 	memset(proof, 0, sizeof(*proof));
 	proof->hdr.type = htole16(WIRE_PROOF);
 	proof->hdr.len = htole32(sizeof(*proof));
-	return impostor_hmac(key, &p, sizeof(p), proof->mac);
+	hmac_sha256(key, &p, sizeof(p), proof->mac);
 }
 
 #endif /* PROCLET_SELFTEST_IMPOSTOR_H */

@@ -7,7 +7,7 @@
 # lack. Built-in ones are skipped.
 GUEST_MODULES=(virtio_pci virtio_console virtio_net configfs
 	       crc32_generic '?crc32c_generic'
-	       rdma_rxe '?siw' ib_uverbs rdma_ucm '?algif_hash')
+	       rdma_rxe '?siw' ib_uverbs rdma_ucm)
 
 # Host files in the base image: rdma and ip configure the device, the provider
 # library is what libibverbs loads for it, libgcc_s is loaded at pthread_cancel,
