@@ -15,6 +15,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/capability.h>
 #include <linux/configfs.h>
 #include <linux/ctype.h>
 #include <linux/err.h>
@@ -144,6 +145,24 @@ static ssize_t addr_emit(const struct sockaddr_storage *addr, char *page)
 	if (!addr->ss_family)
 		return sysfs_emit(page, "\n");
 	return sysfs_emit(page, "%pISc\n", addr);
+}
+
+/*
+ * An attribute like CONFIGFS_ATTR(); the permissions of its file are not enough to
+ * write it.
+ */
+#define CONFIG_ATTR(_pfx, _name)						\
+static ssize_t _pfx##_name##_write(struct config_item *item, const char *page,	\
+				   size_t len)					\
+{										\
+	return capable(CAP_SYS_ADMIN) ? _pfx##_name##_store(item, page, len) : -EPERM; \
+}										\
+static struct configfs_attribute _pfx##attr_##_name = {			\
+	.ca_name	= #_name,						\
+	.ca_mode	= 0644,							\
+	.ca_owner	= THIS_MODULE,						\
+	.show		= _pfx##_name##_show,					\
+	.store		= _pfx##_name##_write,					\
 }
 
 /* A node's attributes. */
@@ -327,6 +346,17 @@ static ssize_t config_node_spin_us_store(struct config_item *item,
 	return len;
 }
 
+static ssize_t config_node_keys_show(struct config_item *item, char *page)
+{
+	return auth_show_keys(to_config_node(item)->node, page);
+}
+
+static ssize_t config_node_keys_store(struct config_item *item, const char *page,
+				      size_t len)
+{
+	return auth_set_keys(to_config_node(item)->node, page) ?: len;
+}
+
 static ssize_t config_node_enable_show(struct config_item *item, char *page)
 {
 	return sysfs_emit(page, "%d\n",
@@ -379,13 +409,14 @@ static ssize_t config_node_enable_store(struct config_item *item,
 	return err ?: len;
 }
 
-CONFIGFS_ATTR(config_node_, id);
-CONFIGFS_ATTR(config_node_, transport);
-CONFIGFS_ATTR(config_node_, addr);
-CONFIGFS_ATTR(config_node_, port);
-CONFIGFS_ATTR(config_node_, budget);
-CONFIGFS_ATTR(config_node_, spin_us);
-CONFIGFS_ATTR(config_node_, enable);
+CONFIG_ATTR(config_node_, id);
+CONFIG_ATTR(config_node_, transport);
+CONFIG_ATTR(config_node_, addr);
+CONFIG_ATTR(config_node_, port);
+CONFIG_ATTR(config_node_, budget);
+CONFIG_ATTR(config_node_, spin_us);
+CONFIG_ATTR(config_node_, keys);
+CONFIG_ATTR(config_node_, enable);
 
 static struct configfs_attribute *config_node_attrs[] = {
 	&config_node_attr_id,
@@ -394,6 +425,7 @@ static struct configfs_attribute *config_node_attrs[] = {
 	&config_node_attr_port,
 	&config_node_attr_budget,
 	&config_node_attr_spin_us,
+	&config_node_attr_keys,
 	&config_node_attr_enable,
 	NULL
 };
@@ -512,19 +544,22 @@ static ssize_t config_peer_status_show(struct config_item *item, char *page)
 {
 	struct peer *peer = to_config_peer(item)->peer;
 	const char *why = peer_why_down(peer);
+	u32 refusal = READ_ONCE(peer->refusal);
 	int err = READ_ONCE(peer->error);
 
 	if (!why)
 		return sysfs_emit(page, "up\n");
+	if (refusal)
+		return sysfs_emit(page, "down: not authenticated: %s\n", auth_text(refusal));
 	if (!err)
 		return sysfs_emit(page, "down: %s\n", why);
 	return sysfs_emit(page, "down: %s (last attempt: %pe)\n", why,
 			  ERR_PTR(err));
 }
 
-CONFIGFS_ATTR(config_peer_, id);
-CONFIGFS_ATTR(config_peer_, addr);
-CONFIGFS_ATTR(config_peer_, port);
+CONFIG_ATTR(config_peer_, id);
+CONFIG_ATTR(config_peer_, addr);
+CONFIG_ATTR(config_peer_, port);
 CONFIGFS_ATTR_RO(config_peer_, status);
 
 static struct configfs_attribute *config_peer_attrs[] = {
@@ -559,6 +594,8 @@ static struct config_item *config_peer_make(struct config_group *group,
 	struct config_peer *cp;
 	int err;
 
+	if (!capable(CAP_SYS_ADMIN))
+		return ERR_PTR(-EPERM);
 	err = check_name("peer", name);
 	if (err)
 		return ERR_PTR(err);
@@ -598,6 +635,8 @@ static struct config_group *config_node_make(struct config_group *group,
 	struct config_node *cn;
 	int err;
 
+	if (!capable(CAP_SYS_ADMIN))
+		return ERR_PTR(-EPERM);
 	err = check_name("node", name);
 	if (err)
 		return ERR_PTR(err);

@@ -56,3 +56,52 @@ const char *hello_text(char text[HELLO_TEXT_MAX], u32 reason, u32 version)
 			 texts[reason < REFUSALS ? reason : REFUSE_NONE]);
 	return text;
 }
+
+int auth_judge(const struct wire_challenge *ours, const struct wire_challenge *its,
+	       bool lower, u32 *key)
+{
+	const struct wire_challenge *first = lower ? ours : its;
+	const struct wire_challenge *second = lower ? its : ours;
+	u32 i, j;
+
+	*key = AUTH_NO_KEY;
+	if (!ours->flags && !its->flags)
+		return AUTH_OK;
+	if (!ours->flags)
+		return AUTH_WE_HAVE_NONE;
+	if (!its->flags)
+		return AUTH_IT_HAS_NONE;
+	if (!ours->nkeys)
+		return AUTH_OURS_ENDED;
+	if (!its->nkeys)
+		return AUTH_ITS_ENDED;
+	for (i = 0; i < le32_to_cpu(first->nkeys); i++) {
+		for (j = 0; j < le32_to_cpu(second->nkeys); j++) {
+			if (first->keys[i] != second->keys[j])
+				continue;
+			*key = lower ? i : j;
+			return AUTH_OK;
+		}
+	}
+	return AUTH_NO_COMMON;
+}
+
+const char *auth_text(u32 refusal)
+{
+	static const char * const texts[AUTH_REFUSALS] = {
+		[AUTH_OK]		= "no reason known",
+		[AUTH_WE_HAVE_NONE]	= "it authenticates its peers, this node has no keys",
+		[AUTH_IT_HAS_NONE]	= "it has no keys, this node authenticates its peers",
+		[AUTH_OURS_ENDED]	= "none of this node's keys can be used any more",
+		[AUTH_ITS_ENDED]	= "none of its keys can be used any more",
+		[AUTH_NO_COMMON]	= "it has none of this node's keys",
+		[AUTH_OTHER_NODE]	= "it says that it is another node",
+		[AUTH_MESSAGE]		= "a message that is not of the handshake",
+		[AUTH_WRONG_PROOF]	= "its proof is wrong",
+		[AUTH_NO_HMAC]		= "no HMAC could be computed here",
+		[AUTH_SILENT]		= "it did not go on with the handshake",
+		[AUTH_LOST]		= "the connection ended during the handshake",
+	};
+
+	return texts[refusal < AUTH_REFUSALS ? refusal : AUTH_OK];
+}

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * How nodes introduce themselves when they connect over RDMA, in the CM's private
- * data. All fields are little endian. Also built in user space, for the unit tests.
+ * data; and what two challenges (struct wire_challenge) bring about. All fields are
+ * little endian. Also built in user space, for the unit tests.
  */
 #ifndef _PROCLET_HELLO_H
 #define _PROCLET_HELLO_H
@@ -45,6 +46,27 @@ struct rdma_hello {
 
 static_assert(sizeof(struct rdma_hello) == 32);
 
+/**
+ * struct rdma_hdr - begins each SEND
+ * @credits: receive buffers that the sender has posted again
+ * @flags: RDMA_F_*
+ * @len: bytes that follow; 0 with RDMA_F_CTL, 1..XPORT_MSG_MAX without
+ *
+ * Messages follow, one or more; each begins at a multiple of WIRE_ALIGN from the first.
+ */
+struct rdma_hdr {
+	__le16 credits;
+	__le16 flags;
+	__le32 len;
+};
+
+static_assert(sizeof(struct rdma_hdr) == 8);
+
+#define RDMA_F_CTL	0x1	/* only a header */
+#define RDMA_F_PING	0x2	/* show that you live */
+#define RDMA_F_PONG	0x4	/* the answer */
+#define RDMA_F_ALL	(RDMA_F_CTL | RDMA_F_PING | RDMA_F_PONG)
+
 enum rdma_refusal {
 	REFUSE_NONE,
 	REFUSE_MALFORMED,
@@ -80,5 +102,33 @@ int hello_check(const struct rdma_hello *hello, u32 len, u32 self);
 
 /* A reason in words; @version: of the peer, for REFUSE_VERSION. Returns @text. */
 const char *hello_text(char text[HELLO_TEXT_MAX], u32 reason, u32 version);
+
+enum auth_refusal {
+	AUTH_OK,
+	AUTH_WE_HAVE_NONE,
+	AUTH_IT_HAS_NONE,
+	AUTH_OURS_ENDED,
+	AUTH_ITS_ENDED,
+	AUTH_NO_COMMON,
+	AUTH_OTHER_NODE,
+	AUTH_MESSAGE,
+	AUTH_WRONG_PROOF,
+	AUTH_NO_HMAC,
+	AUTH_SILENT,
+	AUTH_LOST,
+	AUTH_REFUSALS
+};
+
+#define AUTH_NO_KEY	(~0u)
+
+/*
+ * AUTH_*: why two nodes do not talk, by their challenges. @lower: ours has the lower id.
+ * AUTH_OK: @key is the index in @ours of the key to prove with, or AUTH_NO_KEY.
+ */
+int auth_judge(const struct wire_challenge *ours, const struct wire_challenge *its,
+	       bool lower, u32 *key);
+
+/* AUTH_* in words. */
+const char *auth_text(u32 refusal);
 
 #endif /* _PROCLET_HELLO_H */

@@ -3,6 +3,7 @@
  * Logical processes: joining, knowing the other members, leaving. A struct
  * lproc is one member: what this node has of a logical process.
  */
+#include <linux/cred.h>
 #include <linux/ctype.h>
 #include <linux/fs.h>
 #include <linux/jhash.h>
@@ -132,6 +133,7 @@ static void send_join(struct lproc *lproc, struct peer *peer)
 	ident_to_wire(&m->ident, &lproc->ident);
 	clock_stamp(lproc, &m->hdr);
 	m->flags = cpu_to_le32(lproc->flags);
+	m->uid = cpu_to_le32(from_kuid(&init_user_ns, lproc->uid));
 	msg_send(peer->node, peer->id, msg);
 }
 
@@ -167,6 +169,9 @@ static bool join_differs(struct lproc *lproc, const struct wire_join *join, u32 
 	else if (le32_to_cpu(w->page_size) != id->page_size)
 		snprintf(why, size, "page size %u on node %u, %u on node %u",
 			 le32_to_cpu(w->page_size), peer, id->page_size, self);
+	else if (le32_to_cpu(join->uid) != from_kuid(&init_user_ns, lproc->uid))
+		snprintf(why, size, "it belongs to uid %u on node %u, to uid %u on node %u",
+			 le32_to_cpu(join->uid), peer, from_kuid(&init_user_ns, lproc->uid), self);
 	else if (le32_to_cpu(join->flags) != lproc->flags)
 		snprintf(why, size, "policy '%s' on node %u, '%s' on node %u",
 			 policy_name(le32_to_cpu(join->flags)), peer,
@@ -359,6 +364,7 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	lproc->node = node;
 	lproc->ident = join->ident;
 	lproc->flags = join->flags;
+	lproc->uid = current_euid();
 	lproc->joining = true;
 	kref_init(&lproc->ref);
 	INIT_LIST_HEAD(&lproc->entry);

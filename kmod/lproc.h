@@ -363,6 +363,7 @@ struct location {
  * @node: .
  * @ident: what the other members' must equal
  * @flags: PROCLET_JOIN_*, likewise
+ * @uid: of the user who joined: members are of one user
  * @mm: of the member; compared, never dereferenced
  * @tgid: of the member; compared only
  * @mapping: of the region
@@ -444,6 +445,7 @@ struct lproc {
 	struct pnode *node;
 	struct proclet_ident ident;
 	u32 flags;
+	kuid_t uid;
 	struct mm_struct *mm;
 	struct pid *tgid;
 	struct address_space *mapping;

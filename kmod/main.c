@@ -56,3 +56,4 @@ module_exit(proclet_exit);
 MODULE_DESCRIPTION("Proclets: heaps and threads that move between machines");
 MODULE_LICENSE("GPL");
 MODULE_VERSION("0.1.0");
+MODULE_SOFTDEP("pre: hmac sha256");

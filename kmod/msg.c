@@ -33,12 +33,14 @@ int msg_send(struct pnode *node, u32 to, struct xport_msg *msg)
 	struct peer *peer = peer_get(node, to);
 	int err;
 
-	if (!peer) {
+	if (peer && READ_ONCE(peer->up)) {
+		err = node->ops->send(peer, msg);
+	} else {
 		kfree(msg);
-		return -ENOTCONN;
+		err = -ENOTCONN;
 	}
-	err = node->ops->send(peer, msg);
-	peer_put(peer);
+	if (peer)
+		peer_put(peer);
 	return err;
 }
 
@@ -192,7 +194,7 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 	bool done = false;
 	u32 type;
 
-	if (len < sizeof(*hdr))
+	if (!READ_ONCE(peer->up) || len < sizeof(*hdr))
 		return false;
 	type = le16_to_cpu(hdr->type);
 	if (type != WIRE_OP && type != WIRE_REPLY && type != WIRE_PULLED && !for_source(hdr))
@@ -218,10 +220,13 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 int xport_recv(struct peer *peer, const void *data, u32 len)
 {
 	const struct wire_hdr *hdr = data;
-	const char *why = wire_check(data, len);
 	struct lproc *lproc;
+	const char *why;
 	int err;
 
+	if (!READ_ONCE(peer->up))
+		return auth_recv(peer, data, len);
+	why = wire_check(data, len);
 	if (why) {
 		pr_warn_ratelimited("proclet: node %s: bad message from peer %s (%s), dropping the connection\n",
 				    peer->node->name, peer->name, why);
@@ -234,6 +239,9 @@ int xport_recv(struct peer *peer, const void *data, u32 len)
 	case WIRE_JOIN_ACK:
 		lproc_handle_join_ack(peer, data);
 		return 0;
+	case WIRE_CHALLENGE:
+	case WIRE_PROOF:
+		return -EPROTO;
 	}
 	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc), for_source(hdr));
 	if (!lproc) {
@@ -244,16 +252,4 @@ int xport_recv(struct peer *peer, const void *data, u32 len)
 	err = msg_dispatch(lproc, peer, data, len);
 	lproc_done(lproc);
 	return err == -EPROTO ? err : 0;
-}
-
-void xport_peer_up(struct peer *peer, u64 incarnation)
-{
-	peer_set_up(peer, incarnation);
-	lproc_peer_up(peer);
-}
-
-void xport_peer_down(struct peer *peer)
-{
-	peer_set_down(peer);
-	lproc_peer_down(peer);
 }

@@ -46,6 +46,7 @@ struct pnode *node_create(const char *name)
 	INIT_LIST_HEAD(&node->entry);
 	mutex_init(&node->lock);
 	xa_init(&node->peers);
+	spin_lock_init(&node->keys_lock);
 	spin_lock_init(&node->lprocs_lock);
 	INIT_LIST_HEAD(&node->lprocs);
 	return node;
@@ -57,6 +58,7 @@ static void node_free(struct kref *ref)
 
 	WARN_ON_ONCE(!list_empty(&node->lprocs));
 	xa_destroy(&node->peers);
+	auth_free_keys(node);
 	mutex_destroy(&node->lock);
 	kfree(node);
 }
@@ -140,6 +142,7 @@ static void peer_stop(struct peer *peer)
 	peer->node->ops->peer_stop(peer);
 	WRITE_ONCE(peer->started, false);
 	WRITE_ONCE(peer->error, 0);
+	WRITE_ONCE(peer->refusal, AUTH_OK);
 	/* The transport must have said so before it returned. */
 	WARN_ON_ONCE(peer->up);
 }
@@ -239,8 +242,9 @@ int node_enable(struct pnode *node)
 	spin_lock_bh(&node->lprocs_lock);
 	WRITE_ONCE(node->enabled, true);
 	spin_unlock_bh(&node->lprocs_lock);
-	pr_info("node %s enabled: id %u, transport %s\n", node->name, node->id,
-		node->ops->name);
+	pr_info("node %s enabled: id %u, transport %s, peers are %s\n", node->name, node->id,
+		node->ops->name, auth_count_keys(node) ? "authenticated" :
+		"not authenticated, as it has no keys");
 	mutex_unlock(&node->lock);
 	sysfs_peers_changed(node);
 	return 0;
@@ -420,6 +424,7 @@ struct peer *peer_create(struct pnode *node, const char *name)
 	strscpy(peer->name, name, sizeof(peer->name));
 	kref_init(&peer->ref);
 	init_waitqueue_head(&peer->wait);
+	auth_init(peer);
 	return peer;
 }
 
@@ -539,15 +544,19 @@ void peer_set_up(struct peer *peer, u64 incarnation)
 {
 	WRITE_ONCE(peer->incarnation, incarnation);
 	WRITE_ONCE(peer->error, 0);
+	WRITE_ONCE(peer->refusal, AUTH_OK);
+	atomic64_inc(&peer->connects);
 	/* Who sees it up also sees its incarnation. */
 	smp_store_release(&peer->up, true);
 	wake_up_all(&peer->wait);
-	pr_info("node %s: peer %s is up\n", peer->node->name, peer->name);
+	pr_info("node %s: peer %s, node %u, is up%s\n", peer->node->name, peer->name, peer->id,
+		peer->auth.key ? "" : ", not authenticated");
 	sysfs_peers_changed(peer->node);
 }
 
 void peer_set_down(struct peer *peer)
 {
+	atomic64_inc(&peer->disconnects);
 	WRITE_ONCE(peer->up, false);
 	wake_up_all(&peer->wait);
 	pr_info("node %s: peer %s is down\n", peer->node->name, peer->name);
@@ -557,4 +566,5 @@ void peer_set_down(struct peer *peer)
 void peer_set_error(struct peer *peer, int err)
 {
 	WRITE_ONCE(peer->error, err);
+	WRITE_ONCE(peer->refusal, AUTH_OK);
 }

@@ -15,9 +15,13 @@
 #include <linux/workqueue.h>
 #include <linux/xarray.h>
 
+#include "hello.h"
 #include "xport.h"
 
 #define NODE_NAME_MAX 64
+
+struct auth_keys;
+struct key;
 
 /* What a node measures; the migrations are those that it is the source of. */
 enum hist_name {
@@ -68,6 +72,8 @@ struct hist {
  *        so its callbacks must not take it
  * @peers: struct peer by id (peers without an id are not in it); read under RCU
  *         or @lock
+ * @keys_lock: protects @keys; no other is taken under it
+ * @keys: by which peers are authenticated, NULL: they are not; see auth.c
  * @lprocs_lock: protects @lprocs
  * @lprocs: struct lproc, members on this node; see node_join()
  * @wq: for what must not run in a transport's callback; there while enabled
@@ -94,6 +100,8 @@ struct pnode {
 	struct list_head entry;
 	struct mutex lock;		/* configuration, start and stop */
 	struct xarray peers;
+	spinlock_t keys_lock;		/* of @keys */
+	struct auth_keys *keys;
 	spinlock_t lprocs_lock;		/* of @lprocs */
 	struct list_head lprocs;
 	struct workqueue_struct *wq;
@@ -105,21 +113,55 @@ struct pnode {
 	void *xport;
 };
 
+enum auth_state {
+	AUTH_IDLE,		/* not connected */
+	AUTH_CHALLENGED,	/* its challenge is to come */
+	AUTH_PROVING,		/* its proof is to come */
+	AUTH_REFUSED,		/* nothing that comes is listened to */
+	AUTH_DONE,
+};
+
+/**
+ * struct auth - the handshake of a connection; the transport's callbacks one at a time
+ * @state: also set by @timer
+ * @incarnation: of the peer, as the transport says
+ * @keys: of the node when it began; a reference
+ * @ours: our challenge
+ * @its: the peer's
+ * @usable: of @keys, those that @ours names
+ * @key: of those, the one that both prove with
+ * @timer: the peer has not gone on
+ * @logged: AUTH_*, the last one that was logged, not to repeat it
+ */
+struct auth {
+	enum auth_state state;
+	u64 incarnation;
+	struct auth_keys *keys;
+	struct wire_challenge ours;
+	struct wire_challenge its;
+	struct key *usable[WIRE_KEYS_MAX];
+	struct key *key;
+	struct delayed_work timer;
+	u32 logged;
+};
+
 /**
  * struct peer - another node, as this one knows it
  * @node: whose peer it is; a reference
  * @id: its id
  * @name: its directory in configfs
  * @addr: where it listens (transport rdma)
- * @up: connected; set and cleared by xport_peer_up() and xport_peer_down()
+ * @up: connected and authenticated; only then more than the handshake is heard of it
  * @incarnation: of the peer, when last connected
  * @ref: configfs, whoever found it with peer_get()
  * @started: the transport works for it; under the node's lock
  * @error: why the last attempt to connect failed, see peer_set_error()
+ * @refusal: AUTH_*: the last attempt came as far as the handshake, and no farther
+ * @auth: the handshake
  * @wait: woken when @up changes
  * @msgs_in, @msgs_out, @bytes_in, @bytes_out: counted by the transport
  * @sends: in so many parts the transport sent them; several may have gone together
- * @connects, @disconnects: since it was configured, counted by the transport
+ * @connects, @disconnects: changes of @up since it was configured
  * @page_ns: what it has taken to read a page from us, on average; a guess, without a lock
  * @xport: the transport's state
  */
@@ -133,6 +175,8 @@ struct peer {
 	struct kref ref;
 	bool started;
 	int error;
+	u32 refusal;
+	struct auth auth;
 	wait_queue_head_t wait;
 	atomic64_t msgs_in;
 	atomic64_t msgs_out;
@@ -175,11 +219,22 @@ struct peer *peer_get(struct pnode *node, u32 id);	/* NULL: unknown */
 void peer_put(struct peer *peer);
 const char *peer_why_down(struct peer *peer);	/* NULL: it is up */
 
-/* For xport_peer_up() and xport_peer_down(): what other parts see of it. */
+/* For auth.c: what other parts see of it. */
 void peer_set_up(struct peer *peer, u64 incarnation);
 void peer_set_down(struct peer *peer);
-/* For the transports, optional, in any context: an attempt to connect failed. */
+/*
+ * For the transports, optional, in any context: an attempt to connect failed, before
+ * the handshake.
+ */
 void peer_set_error(struct peer *peer, int err);
+
+/* auth.c */
+int auth_set_keys(struct pnode *node, const char *text);	/* descriptions; empty: none */
+ssize_t auth_show_keys(struct pnode *node, char *page);
+u32 auth_count_keys(struct pnode *node);
+void auth_free_keys(struct pnode *node);
+void auth_init(struct peer *peer);
+int auth_recv(struct peer *peer, const void *data, u32 len);	/* while it is not up */
 
 /* config.c, sysfs.c, debugfs.c, proc.c */
 int config_init(void);

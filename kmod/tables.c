@@ -1,14 +1,26 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The tables of the core's objects in /proc/proclet. */
+#include <linux/capability.h>
+#include <linux/cred.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/seq_file.h>
 
 #include "lproc.h"
 
+/* To its user, and to those who may see everything. */
+static bool may_see(const struct seq_file *m, const struct lproc *lproc)
+{
+	return uid_eq(m->file->f_cred->euid, lproc->uid) ||
+	       file_ns_capable(m->file, &init_user_ns, CAP_SYS_ADMIN);
+}
+
 static void show_lproc(struct lproc *lproc, void *arg)
 {
 	struct seq_file *m = arg;
 
+	if (!may_see(m, lproc))
+		return;
 	seq_printf(m, "%-4u %-24s %016llx %08x %7u %9llu %10llu %10llu %10llu %8llu %7d %s\n",
 		   lproc->node->id, lproc->name, lproc->run,
 		   READ_ONCE(lproc->members) | node_bit(lproc->node->id),
@@ -44,6 +56,8 @@ static void show_proclets(struct lproc *lproc, void *arg)
 	struct thread *t;
 	u32 threads;
 
+	if (!may_see(m, lproc))
+		return;
 	spin_lock_bh(&lproc->lock);
 	xa_for_each(&lproc->proclets, index, p) {
 		threads = 0;
@@ -197,6 +211,8 @@ static void show_threads(struct lproc *lproc, void *arg)
 	unsigned long index;
 	struct worker *w;
 
+	if (!may_see(m, lproc))
+		return;
 	spin_lock_bh(&lproc->lock);
 	show_natives(m, lproc);
 	show_held(m, lproc);

@@ -270,6 +270,29 @@ static const char *check_offer(const struct wire_offer *offer, u32 len)
 		"number of blob descriptors";
 }
 
+static const char *check_challenge(const struct wire_challenge *m)
+{
+	u32 from = le32_to_cpu(m->from), to = le32_to_cpu(m->to);
+	u32 flags = le32_to_cpu(m->flags), n = le32_to_cpu(m->nkeys), i;
+
+	if (m->hdr.lproc || m->hdr.clock || m->reserved)
+		return "fields that must be 0";
+	if (le32_to_cpu(m->version) != WIRE_VERSION)
+		return "version";
+	if (!node_ok(from) || !node_ok(to) || from == to)
+		return "nodes";
+	if (!m->incarnation)
+		return "incarnation";
+	if (flags & ~WIRE_AUTHENTICATES)
+		return "flags";
+	if (n > (flags ? WIRE_KEYS_MAX : 0))
+		return "number of keys";
+	for (i = n; i < WIRE_KEYS_MAX; i++)
+		if (m->keys[i])
+			return "keys";
+	return NULL;
+}
+
 static const char *check_body(u32 type, const void *data, u32 len)
 {
 	switch (type) {
@@ -326,6 +349,13 @@ static const char *check_body(u32 type, const void *data, u32 len)
 	case WIRE_STATUS:
 		return wire_id_ok(le64_to_cpu(((const struct wire_mig *)data)->proclet)) ?
 			NULL : "proclet";
+	case WIRE_CHALLENGE:
+		return check_challenge(data);
+	case WIRE_PROOF: {
+		const struct wire_hdr *hdr = data;
+
+		return hdr->lproc || hdr->clock ? "fields that must be 0" : NULL;
+	}
 	default:
 		return NULL;
 	}
@@ -379,6 +409,10 @@ u32 wire_type_len(u32 type, bool *exact)
 	case WIRE_QUERY:
 	case WIRE_STATUS:
 		return sizeof(struct wire_mig);
+	case WIRE_CHALLENGE:
+		return sizeof(struct wire_challenge);
+	case WIRE_PROOF:
+		return sizeof(struct wire_proof);
 	default:
 		return 0;
 	}

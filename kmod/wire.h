@@ -54,6 +54,8 @@ enum wire_type {
 	WIRE_ABORT,
 	WIRE_QUERY,
 	WIRE_STATUS,
+	WIRE_CHALLENGE,
+	WIRE_PROOF,
 	WIRE_TYPES
 };
 
@@ -76,6 +78,71 @@ struct wire_hdr {
 
 /* The sender's program has not seen its clock yet. */
 #define WIRE_CLOCK_JOINING	(1ULL << 63)
+
+/* Keys that a node has at most. */
+#define WIRE_KEYS_MAX		4
+#define WIRE_MAC		32	/* bytes of HMAC-SHA256 */
+
+/* HMAC-SHA256 with a key of this string begins with the key's name. */
+#define WIRE_KEY_NAME		"proclet key name"
+
+/**
+ * struct wire_challenge - each side's first message on a connection
+ * @hdr: its lproc and clock are 0
+ * @version: WIRE_VERSION
+ * @flags: WIRE_AUTHENTICATES
+ * @from: the sender's id
+ * @to: the receiver's
+ * @incarnation: the sender's
+ * @nonce: random, for this connection
+ * @nkeys: number of @keys that can be used
+ * @reserved: 0
+ * @keys: their names, see WIRE_KEY_NAME, the preferred one first; then 0
+ *
+ * The node with the lower id begins, the other one answers.
+ */
+struct wire_challenge {
+	struct wire_hdr hdr;
+	__le32 version;
+	__le32 flags;
+	__le32 from;
+	__le32 to;
+	__le64 incarnation;
+	__u8 nonce[32];
+	__le32 nkeys;
+	__le32 reserved;
+	__u64 keys[WIRE_KEYS_MAX];
+};
+
+/* The sender talks to none that does not, even if it has no key that can be used. */
+#define WIRE_AUTHENTICATES	0x1
+
+/**
+ * struct wire_proven - what a proof is made of; not sent
+ * @role: WIRE_ROLE_* of who proves, then 0
+ * @lower: the challenge of the node with the lower id
+ * @higher: and of the other one
+ */
+struct wire_proven {
+	char role[16];
+	struct wire_challenge lower;
+	struct wire_challenge higher;
+};
+#define WIRE_ROLE_LOWER		"proclet lower"
+#define WIRE_ROLE_HIGHER	"proclet higher"
+
+/**
+ * struct wire_proof - I know the key
+ * @hdr: its lproc and clock are 0
+ * @mac: HMAC-SHA256 of struct wire_proven, with the first key of the node with the
+ *       lower id that the other one has, too
+ *
+ * The node with the lower id begins; the other one answers if that was right.
+ */
+struct wire_proof {
+	struct wire_hdr hdr;
+	__u8 mac[WIRE_MAC];
+};
 
 /* struct xport_desc, see there */
 struct wire_desc {
@@ -130,7 +197,7 @@ struct wire_ident {
  * @name: of the logical process
  * @ident: what must be equal
  * @flags: PROCLET_JOIN_*, which must be equal too
- * @reserved: 0
+ * @uid: of the user whose it is, likewise
  *
  * Answered by WIRE_JOIN_ACK.
  */
@@ -140,7 +207,7 @@ struct wire_join {
 	char name[PROCLET_NAME_MAX];
 	struct wire_ident ident;
 	__le32 flags;
-	__le32 reserved;
+	__le32 uid;
 };
 
 /**
@@ -463,6 +530,9 @@ struct wire_thread {
 #define WIRE_THREAD_REPLIED	2	/* goes on with @result */
 
 static_assert(sizeof(struct wire_hdr) == 24);
+static_assert(sizeof(struct wire_challenge) == 120);
+static_assert(sizeof(struct wire_proven) == 256);
+static_assert(sizeof(struct wire_proof) == 56);
 static_assert(sizeof(struct wire_token) == 32);
 static_assert(sizeof(struct wire_op) == 112);
 static_assert(sizeof(struct wire_reply) == 88);

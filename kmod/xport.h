@@ -129,7 +129,7 @@ bool xport_read_valid(const struct xport_read *rd);
 
 /*
  * Called by the transports, in process context, one at a time for a peer:
- * up, then recv any number of times, then down; then perhaps up again. @data is
+ * up (it is connected; now the handshake of auth.c begins), then recv any number of times, then down; then perhaps up again. @data is
  * the transport's, valid until xport_recv() returns. A return value other
  * than 0 means the peer broke the protocol: the transport drops the connection.
  *

@@ -35,6 +35,7 @@
 #include "xport.h"
 
 #define LOOP_RETRY_MS	100
+#define LOOP_REFUSED_MS	2000	/* after a handshake that failed */
 #define LOOP_MR_PAGES	256	/* in one desc, as a usual adapter has it */
 
 struct loop_peer;
@@ -286,6 +287,7 @@ static void loop_read_end(struct loop_read *read, int status)
 /* @lp leaves its broken link. */
 static void loop_down(struct loop_peer *lp, struct loop_link *link)
 {
+	u32 delay = READ_ONCE(lp->peer->up) ? LOOP_RETRY_MS : LOOP_REFUSED_MS;
 	struct loop_side *side = &link->side[lp->side];
 	struct loop_read *read, *next_read;
 	struct xport_msg *msg, *next_msg;
@@ -301,31 +303,22 @@ static void loop_down(struct loop_peer *lp, struct loop_link *link)
 
 	if (lp->up) {
 		lp->up = false;
-		pr_info("%s: connection to peer %s lost\n", lp->peer->node->name,
-			lp->peer->name);
-		atomic64_inc(&lp->peer->disconnects);
 		xport_peer_down(lp->peer);
 	}
 
 	mutex_lock(&loop_mutex);
 	WRITE_ONCE(lp->link, NULL);
-	lp->retry_at = jiffies + msecs_to_jiffies(LOOP_RETRY_MS);
+	lp->retry_at = jiffies + msecs_to_jiffies(delay);
 	if (!lp->stopping)
-		queue_delayed_work(system_unbound_wq, &lp->retry,
-				   msecs_to_jiffies(LOOP_RETRY_MS));
+		queue_delayed_work(system_unbound_wq, &lp->retry, msecs_to_jiffies(delay));
 	mutex_unlock(&loop_mutex);
 	link_put(link);
 }
 
 static void loop_up(struct loop_peer *lp, struct loop_link *link)
 {
-	struct peer *peer = lp->peer;
-
 	lp->up = true;
-	pr_info("%s: connected to peer %s, node %u\n", peer->node->name,
-		peer->name, peer->id);
-	atomic64_inc(&peer->connects);
-	xport_peer_up(peer, link->side[!lp->side].incarnation);
+	xport_peer_up(lp->peer, link->side[!lp->side].incarnation);
 }
 
 static void loop_work(struct work_struct *work)

@@ -96,7 +96,6 @@ static void peer_set_cur(struct rdma_peer *p, struct rdma_conn *conn)
 static void conn_up(struct rdma_conn *conn)
 {
 	struct rdma_peer *p = conn->p;
-	struct peer *peer = p->peer;
 
 	conn->was_connected = true;
 	conn->up_since = jiffies;
@@ -105,13 +104,8 @@ static void conn_up(struct rdma_conn *conn)
 	conn->state = CONN_UP;
 	conn->credits = conn->depth;
 	spin_unlock_irq(&conn->lock);
-	p->reported = 0;
 	smp_store_release(&p->conn, conn);	/* complete for those who find it */
-
-	pr_info("%s: connected to peer %s, node %u\n", peer->node->name,
-		peer->name, peer->id);
-	atomic64_inc(&peer->connects);
-	xport_peer_up(peer, conn->incarnation);
+	xport_peer_up(p->peer, conn->incarnation);
 	conn_open_rx(conn);
 }
 
@@ -187,29 +181,39 @@ static unsigned long conn_next_step(const struct rdma_conn *conn)
 	return time_before(jiffies, at) ? at - jiffies : 1;
 }
 
+/* It did not come as far as the handshake; of that auth.c tells. */
+static void conn_tell_failure(const struct rdma_conn *conn, int error)
+{
+	const struct peer *peer = conn->p->peer;
+	char text[HELLO_TEXT_MAX];
+
+	if (conn->refusal)
+		pr_warn("%s: peer %s refused the connection: %s\n", peer->node->name,
+			peer->name, hello_text(text, conn->refusal, conn->version));
+	else
+		pr_info("%s: cannot connect to peer %s: %pe, will go on trying\n",
+			peer->node->name, peer->name, ERR_PTR(error));
+}
+
 /* The connection, or the attempt at one, is over: @error. */
 static void peer_drop(struct rdma_peer *p, int error)
 {
 	struct rdma_conn *conn = p->cur;
 	const struct peer *peer = p->peer;
-	char text[HELLO_TEXT_MAX];
+	bool up = READ_ONCE(peer->up);
 	unsigned int delay;
 
-	if (conn->was_connected)
+	if (up)
 		pr_info("%s: connection to peer %s lost: %pe\n", peer->node->name,
 			peer->name, ERR_PTR(error));
-	else if (error != p->reported && conn->refusal)
-		pr_warn("%s: peer %s refused the connection: %s\n",
-			peer->node->name, peer->name,
-			hello_text(text, conn->refusal, conn->version));
-	else if (error != p->reported)
-		pr_info("%s: cannot connect to peer %s: %pe, will go on trying\n",
-			peer->node->name, peer->name, ERR_PTR(error));
+	else if (!conn->was_connected && error != p->reported)
+		conn_tell_failure(conn, error);
 	p->reported = error;
-	peer_set_error(p->peer, error);
+	if (up || !conn->was_connected)
+		peer_set_error(p->peer, error);
 
 	/* One that did not hold for long counts as a failure. */
-	if (conn->was_connected &&
+	if (up &&
 	    time_after(jiffies, conn->up_since + msecs_to_jiffies(RETRY_MAX_MS)))
 		p->backoff = 0;
 	delay = min(RETRY_MIN_MS << p->backoff, RETRY_MAX_MS);

@@ -233,10 +233,8 @@ void conn_destroy(struct rdma_conn *conn)
 	flush_work(&conn->rx_work);
 
 	conn_end_mem(conn);
-	if (up) {
-		atomic64_inc(&p->peer->disconnects);
+	if (up)
 		xport_peer_down(p->peer);
-	}
 
 	/*
 	 * Better not destroy a queue pair that the peer still sends to: it is

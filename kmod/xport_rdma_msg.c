@@ -9,27 +9,7 @@
 
 #define CTL_RESERVE	4	/* credits that only control messages use */
 
-/**
- * struct rdma_hdr - begins each SEND
- * @credits: receive buffers that the sender has posted again
- * @flags: RDMA_F_*
- * @len: bytes that follow; 0 with RDMA_F_CTL, 1..XPORT_MSG_MAX without
- *
- * Messages follow, one or more; each begins at a multiple of WIRE_ALIGN from the first.
- */
-struct rdma_hdr {
-	__le16 credits;
-	__le16 flags;
-	__le32 len;
-};
-
-static_assert(sizeof(struct rdma_hdr) == 8);
-
-#define RDMA_F_CTL	BIT(0)	/* only a header */
-#define RDMA_F_PING	BIT(1)	/* show that you live */
-#define RDMA_F_PONG	BIT(2)	/* the answer */
-#define RDMA_F_ALL	(RDMA_F_CTL | RDMA_F_PING | RDMA_F_PONG)
-#define WANT_CREDITS	BIT(16)	/* not on the wire: half the ring is owed */
+#define WANT_CREDITS	BIT(16)	/* not RDMA_F_*: half the ring is owed */
 
 /* Sending. */
 

@@ -40,7 +40,7 @@ static const struct {
 	{ ESRCH, "no such thread" },
 	{ ESTALE, "no such proclet" },
 	{ ETIMEDOUT, "not done in time" },
-	{ EXDEV, "a member is of another build, on another kind of machine, or has another policy" },
+	{ EXDEV, "a member is of another build, on another kind of machine, of another user, or has another policy" },
 };
 
 PUBLIC const char *proclet_strerror(int err)

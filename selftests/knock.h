@@ -31,20 +31,13 @@ static inline int knock_event(struct rdma_event_channel *channel, enum rdma_cm_e
 	return ret;
 }
 
-/* Make one queue pair to @addr with @hello. */
-static inline int knock(struct rdma_event_channel *channel, struct sockaddr_in *addr,
-			const struct rdma_hello *hello, struct rdma_cm_id **id)
+/* Make one queue pair to @addr, not yet connected. */
+static inline int knock_begin(struct rdma_event_channel *channel, struct sockaddr_in *addr,
+			      struct rdma_cm_id **id)
 {
 	struct ibv_qp_init_attr attr = {
-		.cap = { 1, 1, 1, 1, 0 },
+		.cap = { 32, 32, 1, 1, 0 },
 		.qp_type = IBV_QPT_RC,
-	};
-	struct rdma_conn_param param = {
-		.private_data = hello,
-		.private_data_len = sizeof(*hello),
-		.responder_resources = 1,
-		.initiator_depth = 1,
-		.retry_count = 7,
 	};
 	int ret;
 
@@ -60,9 +53,32 @@ static inline int knock(struct rdma_event_channel *channel, struct sockaddr_in *
 	ret = knock_event(channel, RDMA_CM_EVENT_ROUTE_RESOLVED);
 	if (ret)
 		return ret;
-	if (rdma_create_qp(*id, NULL, &attr) || rdma_connect(*id, &param))
+	return rdma_create_qp(*id, NULL, &attr) ? -errno : 0;
+}
+
+/* And connect it with @hello. */
+static inline int knock_connect(struct rdma_event_channel *channel,
+				const struct rdma_hello *hello, struct rdma_cm_id *id)
+{
+	struct rdma_conn_param param = {
+		.private_data = hello,
+		.private_data_len = sizeof(*hello),
+		.responder_resources = 1,
+		.initiator_depth = 1,
+		.retry_count = 7,
+	};
+
+	if (rdma_connect(id, &param))
 		return -errno;
 	return knock_event(channel, RDMA_CM_EVENT_ESTABLISHED);
+}
+
+static inline int knock(struct rdma_event_channel *channel, struct sockaddr_in *addr,
+			const struct rdma_hello *hello, struct rdma_cm_id **id)
+{
+	int ret = knock_begin(channel, addr, id);
+
+	return ret ?: knock_connect(channel, hello, *id);
 }
 
 static inline void knock_end(struct rdma_cm_id *id)

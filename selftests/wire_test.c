@@ -326,6 +326,38 @@ static void make_offer_descs(void)
 	desc[1].len = htole32(4096);
 }
 
+static void make_open_challenge(void)
+{
+	struct wire_challenge *m = begin(WIRE_CHALLENGE, sizeof(*m));
+
+	m->hdr.lproc = 0;
+	m->version = htole32(WIRE_VERSION);
+	m->from = htole32(1);
+	m->to = htole32(2);
+	m->incarnation = htole64(77);
+	memset(m->nonce, 0xa5, sizeof(m->nonce));
+}
+
+/* From a node with the keys 100, 101... */
+static void make_challenge(void)
+{
+	struct wire_challenge *m = (void *)msg;
+
+	make_open_challenge();
+	m->flags = htole32(WIRE_AUTHENTICATES);
+	m->nkeys = htole32(2);
+	m->keys[0] = 100;
+	m->keys[1] = 101;
+}
+
+static void make_proof(void)
+{
+	struct wire_proof *m = begin(WIRE_PROOF, sizeof(*m));
+
+	m->hdr.lproc = 0;
+	memset(m->mac, 0x5a, sizeof(m->mac));
+}
+
 static const struct {
 	const char *name;
 	void (*make)(void);
@@ -367,6 +399,9 @@ static const struct {
 	{ "abort", make_abort },
 	{ "query", make_query },
 	{ "status", make_status },
+	{ "open_challenge", make_open_challenge },
+	{ "challenge", make_challenge },
+	{ "proof", make_proof },
 };
 
 static void every_type_is_covered(void)
@@ -998,6 +1033,90 @@ static void blobs(void)
 	EXPECT(check_blob(), "with one thread segment twice");
 }
 
+static void challenges(void)
+{
+	REFUSED(make_challenge, wire_challenge, hdr.lproc, 1);
+	REFUSED(make_challenge, wire_challenge, hdr.clock, 1);
+	REFUSED(make_challenge, wire_challenge, reserved, 1);
+	REFUSED(make_challenge, wire_challenge, version, WIRE_VERSION - 1);
+	REFUSED(make_challenge, wire_challenge, version, WIRE_VERSION + 1);
+	REFUSED(make_challenge, wire_challenge, flags, 2);
+	REFUSED(make_challenge, wire_challenge, flags, 0);
+	REFUSED(make_challenge, wire_challenge, from, 0);
+	REFUSED(make_challenge, wire_challenge, from, 33);
+	REFUSED(make_challenge, wire_challenge, from, 2);
+	ACCEPTED(make_challenge, wire_challenge, from, 32);
+	REFUSED(make_challenge, wire_challenge, to, 0);
+	REFUSED(make_challenge, wire_challenge, to, 0xffffffff);
+	REFUSED(make_challenge, wire_challenge, incarnation, 0);
+	REFUSED(make_challenge, wire_challenge, nkeys, 0);
+	REFUSED(make_challenge, wire_challenge, nkeys, 1);
+	ACCEPTED(make_challenge, wire_challenge, nkeys, WIRE_KEYS_MAX);
+	REFUSED(make_challenge, wire_challenge, nkeys, WIRE_KEYS_MAX + 1);
+	REFUSED(make_challenge, wire_challenge, nkeys, 0xffffffff);
+	/* None that can be used is not the same as none. */
+	ACCEPTED(make_open_challenge, wire_challenge, flags, WIRE_AUTHENTICATES);
+	REFUSED(make_open_challenge, wire_challenge, nkeys, 1);
+	REFUSED(make_open_challenge, wire_challenge, keys[3], 1);
+	REFUSED(make_proof, wire_proof, hdr.lproc, 1);
+	REFUSED(make_proof, wire_proof, hdr.clock, 1);
+}
+
+static void fill_keys(struct wire_challenge *c, const __u64 *keys)
+{
+	memset(c, 0, sizeof(*c));
+	c->flags = htole32(WIRE_AUTHENTICATES);
+	for (__u32 n = 0; n < WIRE_KEYS_MAX && keys[n]; n++) {
+		c->keys[n] = keys[n];
+		c->nkeys = htole32(n + 1);
+	}
+}
+
+/* Both sides must find the same, the first key of the lower one that both have. */
+static void common_keys(void)
+{
+	static const struct {
+		__u64 lower[WIRE_KEYS_MAX], higher[WIRE_KEYS_MAX];
+		__u32 why, in_lower, in_higher;
+	} cases[] = {
+		{ { 1 }, { 1 }, AUTH_OK, 0, 0 },
+		{ { 1 }, { 2 }, AUTH_NO_COMMON, AUTH_NO_KEY, AUTH_NO_KEY },
+		/* As they are replaced, in any order of the nodes. */
+		{ { 2, 1 }, { 1 }, AUTH_OK, 1, 0 },
+		{ { 1 }, { 2, 1 }, AUTH_OK, 0, 1 },
+		{ { 2, 1 }, { 2, 1 }, AUTH_OK, 0, 0 },
+		{ { 2 }, { 2, 1 }, AUTH_OK, 0, 0 },
+		{ { 2, 1 }, { 2 }, AUTH_OK, 0, 0 },
+		{ { 2 }, { 1 }, AUTH_NO_COMMON, AUTH_NO_KEY, AUTH_NO_KEY },
+		{ { 1, 2, 3, 4 }, { 8, 7, 6, 4 }, AUTH_OK, 3, 3 },
+		{ { 1, 2, 3, 4 }, { 4, 3, 2, 1 }, AUTH_OK, 0, 3 },
+		{ { 1, 2, 3, 4 }, { 5, 6, 7, 8 }, AUTH_NO_COMMON, AUTH_NO_KEY, AUTH_NO_KEY },
+	};
+	struct wire_challenge a, b, open;
+	__u32 key;
+
+	memset(&open, 0, sizeof(open));
+	for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+		fill_keys(&a, cases[i].lower);
+		fill_keys(&b, cases[i].higher);
+		EXPECT(auth_judge(&a, &b, true, &key) == (int)cases[i].why, "%zu", i);
+		EXPECT(key == cases[i].in_lower, "%zu", i);
+		EXPECT(auth_judge(&b, &a, false, &key) == (int)cases[i].why, "%zu", i);
+		EXPECT(key == cases[i].in_higher, "%zu", i);
+	}
+	EXPECT(auth_judge(&open, &open, true, &key) == AUTH_OK && key == AUTH_NO_KEY);
+	EXPECT(auth_judge(&open, &open, false, &key) == AUTH_OK && key == AUTH_NO_KEY);
+	EXPECT(auth_judge(&a, &open, true, &key) == AUTH_IT_HAS_NONE && key == AUTH_NO_KEY);
+	EXPECT(auth_judge(&open, &a, true, &key) == AUTH_WE_HAVE_NONE && key == AUTH_NO_KEY);
+	b.nkeys = 0;
+	EXPECT(auth_judge(&a, &b, true, &key) == AUTH_ITS_ENDED && key == AUTH_NO_KEY);
+	EXPECT(auth_judge(&b, &a, true, &key) == AUTH_OURS_ENDED && key == AUTH_NO_KEY);
+	EXPECT(auth_judge(&b, &b, true, &key) == AUTH_OURS_ENDED && key == AUTH_NO_KEY);
+	EXPECT(auth_judge(&b, &open, true, &key) == AUTH_IT_HAS_NONE && key == AUTH_NO_KEY);
+	for (__u32 why = 0; why < AUTH_REFUSALS + 2; why++)
+		EXPECT(strlen(auth_text(why)) > 5, "%u", why);
+}
+
 static __u64 random_state;
 
 static __u64 rnd(void)
@@ -1307,6 +1426,8 @@ static const struct {
 	{ "payloads", payloads },
 	{ "migrations", migrations },
 	{ "blobs", blobs },
+	{ "challenges", challenges },
+	{ "common_keys", common_keys },
 	{ "random_bytes", random_bytes },
 	{ "altered_messages", altered_messages },
 	{ "altered_blobs", altered_blobs },

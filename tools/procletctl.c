@@ -37,7 +37,7 @@ struct command {
 
 static const struct command commands[] = {
 	{ "node", "add", node_add, 1, INT_MAX,
-	  "NAME id=N [transport=rdma|loop] [addr=A] [port=P] [budget=SIZE] [spin_us=N]",
+	  "NAME id=N [transport=rdma|loop] [addr=A] [port=P] [budget=SIZE] [spin_us=N] [keys=KEYS]",
 	  "create a node of this machine" },
 	{ "node", "enable", node_enable, 1, 1, "NAME",
 	  "connect it to its peers and let programs join" },
@@ -45,6 +45,10 @@ static const struct command commands[] = {
 	  "the opposite; refused while programs run on it" },
 	{ "node", "del", node_del, 1, 1, "NAME",
 	  "disable a node, remove it and its peers" },
+	{ "node", "keys", node_keys, 1, INT_MAX, "NAME [KEY]...",
+	  "authenticate its peers by these keys from now on; none: do not" },
+	{ "key", "add", key_add, 1, 1, "KEY",
+	  "put a key, which is read from standard input, into the kernel's keyring" },
 	{ "peer", "add", peer_add, 2, INT_MAX,
 	  "NODE PEER id=N [addr=A] [port=P]",
 	  "tell a node of another" },
@@ -90,7 +94,7 @@ static char *main_help(int key, const char *text, void *input)
 			c->args, c->doc);
 		free(name);
 	}
-	fprintf(f, "\nSIZE is in bytes; K, M, G or T may follow. Peers of one cluster have different ids, from 1 to %d.\n\n"
+	fprintf(f, "\nSIZE is in bytes; K, M, G or T may follow. KEY is the description of a key, for instance proclet:cluster, KEYS are several in one word. Peers of one cluster have different ids, from 1 to %d.\n\n"
 		"Exit status: 0 done; 1 failed; 2 wrong arguments; 3 proclet.ko is not loaded, or configfs or, for trace, tracefs not mounted; 4 wait: not all peers are up in time; run: the program's own, 126 it cannot be executed, 127 there is no such program.",
 		PROCLET_MAX_NODES);
 	fclose(f);

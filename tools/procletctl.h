@@ -85,6 +85,8 @@ enum status node_add(char **argv);
 enum status node_enable(char **argv);
 enum status node_disable(char **argv);
 enum status node_del(char **argv);
+enum status node_keys(char **argv);
+enum status key_add(char **argv);
 enum status peer_add(char **argv);
 enum status peer_del(char **argv);
 

@@ -3,9 +3,12 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <limits.h>
+#include <linux/keyctl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "procletctl.h"
@@ -60,6 +63,18 @@ static void parse_settings(const char *what, const char *name,
 			    s->name);
 }
 
+/*
+ * The kernel looks for keys in the keyrings of who writes their descriptions. Those of
+ * the user need not be in the session's, as in a service of systemd.
+ */
+static int write_setting(const char *dir, const char *name, const char *value)
+{
+	if (!strcmp(name, "keys"))
+		syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING,
+			KEY_SPEC_PROCESS_KEYRING);
+	return write_value(dir, name, value);
+}
+
 /* Makes a directory and writes its attributes: all of it, or nothing. */
 static enum status create(const char *what, const char *name, const char *dir,
 			  const struct setting *settings)
@@ -78,7 +93,7 @@ static enum status create(const char *what, const char *name, const char *dir,
 	for (; settings->name; settings++) {
 		if (!settings->value)
 			continue;
-		err = write_value(dir, settings->name, settings->value);
+		err = write_setting(dir, settings->name, settings->value);
 		if (!err)
 			continue;
 		complain("%s %s: %s=%s: %s%s", what, name, settings->name,
@@ -100,6 +115,7 @@ enum status node_add(char **argv)
 		{ "addr" },
 		{ "budget" },
 		{ "spin_us" },
+		{ "keys" },
 		{ "id", .required = true },
 		{ }
 	};
@@ -195,6 +211,50 @@ enum status node_del(char **argv)
 		return STATUS_FAILED;
 	}
 	return STATUS_OK;
+}
+
+enum status node_keys(char **argv)
+{
+	char *dir = need_node(argv[0]), *keys = format("%s", ""), *more;
+	int err;
+
+	for (char **key = argv + 1; *key; key++) {
+		more = format("%s%s ", keys, *key);
+		free(keys);
+		keys = more;
+	}
+	/* Writing nothing would do nothing. */
+	err = write_setting(dir, "keys", *keys ? keys : "\n");
+	free(keys);
+	if (!err)
+		return STATUS_OK;
+	complain("node %s: its keys cannot be set: %s%s", argv[0], strerror(err), advice(err));
+	return STATUS_FAILED;
+}
+
+/* key */
+
+#define KEY_BYTES_MAX 32767	/* of the kernel */
+
+enum status key_add(char **argv)
+{
+	static char bytes[KEY_BYTES_MAX + 1];
+	size_t len = fread(bytes, 1, sizeof(bytes), stdin);
+	long err;
+
+	if (ferror(stdin))
+		die(STATUS_FAILED, "key %s: standard input: %m", argv[0]);
+	if (len < 16 || len > KEY_BYTES_MAX)
+		die(STATUS_FAILED,
+		    "key %s: 16 to %d bytes are needed on standard input, not %zu%s",
+		    argv[0], KEY_BYTES_MAX, len, len ? "" : "; see procletctl(8)");
+	err = syscall(SYS_add_key, "logon", argv[0], bytes, len, KEY_SPEC_USER_KEYRING);
+	explicit_bzero(bytes, sizeof(bytes));
+	if (err >= 0)
+		return STATUS_OK;
+	complain("key %s: cannot be added: %m%s", argv[0],
+		 errno == EINVAL ? "; a description begins with 'proclet:' or another prefix" : "");
+	return STATUS_FAILED;
 }
 
 /* peer */

@@ -191,6 +191,10 @@ const char *advice(int err)
 		return "; run it as root";
 	case EINVAL:
 	case EEXIST:
+	case ENOKEY:
+	case EKEYEXPIRED:
+	case EKEYREVOKED:
+	case E2BIG:
 		return "; the kernel's log (dmesg) says why";
 	default:
 		return "";

@@ -269,6 +269,35 @@ static void walk_offer(const struct wire_offer *m, u32 len)
 	}
 }
 
+/* auth_recv_challenge() */
+static void walk_challenge(const struct wire_challenge *m)
+{
+	u32 n = le32_to_cpu(m->nkeys), key;
+	struct wire_challenge ours = *m;
+
+	PROMISE(!m->hdr.lproc && !m->hdr.clock);
+	PROMISE(node_good(le32_to_cpu(m->from)) && node_good(le32_to_cpu(m->to)));
+	PROMISE(n <= WIRE_KEYS_MAX && (!n || m->flags));
+	/* What we have and it has not is never the key; of us it is one that we have. */
+	for (u32 i = 0; i < WIRE_KEYS_MAX; i++)
+		ours.keys[i] = i % 2 ? m->keys[WIRE_KEYS_MAX - 1 - i] : ~m->keys[i];
+	ours.flags = htole32(WIRE_AUTHENTICATES);
+	for (u32 have = 0; have <= WIRE_KEYS_MAX; have++) {
+		ours.nkeys = htole32(have);
+		for (int lower = 0; lower < 2; lower++) {
+			if (auth_judge(&ours, m, lower, &key)) {
+				PROMISE(key == AUTH_NO_KEY);
+				continue;
+			}
+			PROMISE(m->flags && key < have);
+			while (n && m->keys[n - 1] != ours.keys[key])
+				n--;
+			PROMISE(n);
+			n = le32_to_cpu(m->nkeys);
+		}
+	}
+}
+
 /* What msg_dispatch() and xport_recv() do with an accepted message. */
 static void walk_message(const void *data, u32 len)
 {
@@ -351,6 +380,13 @@ static void walk_message(const void *data, u32 len)
 		break;
 	case WIRE_OFFER:
 		walk_offer(data, len);
+		break;
+	case WIRE_CHALLENGE:
+		PROMISE(len == sizeof(struct wire_challenge));
+		walk_challenge(data);
+		break;
+	case WIRE_PROOF:
+		PROMISE(len == sizeof(struct wire_proof));
 		break;
 	default:
 		PROMISE(len == sizeof(struct wire_mig));

@@ -124,6 +124,22 @@ static __u32 repair_payload(struct wire_payload *pl, __u32 base, __u32 len)
 	return base + n * sizeof(*desc);
 }
 
+static void repair_challenge(struct wire_challenge *m)
+{
+	m->hdr.lproc = 0;
+	m->hdr.clock = 0;
+	m->reserved = 0;
+	if (rnd(8))
+		m->version = htole32(WIRE_VERSION);
+	m->from = htole32(1 + le32toh(m->from) % PROCLET_MAX_NODES);
+	m->to = htole32(1 + le32toh(m->to) % PROCLET_MAX_NODES);
+	m->incarnation = m->incarnation ?: 1;
+	m->flags &= htole32(WIRE_AUTHENTICATES);
+	m->nkeys = htole32(m->flags ? le32toh(m->nkeys) % (WIRE_KEYS_MAX + 1) : 0);
+	for (__u32 i = le32toh(m->nkeys); i < WIRE_KEYS_MAX && rnd(16); i++)
+		m->keys[i] = 0;
+}
+
 /* Make its counts and lengths fit. Returns the length, at most @max. */
 static __u32 repair_message(__u8 *msg, __u32 len, __u32 max)
 {
@@ -190,6 +206,13 @@ static __u32 repair_message(__u8 *msg, __u32 len, __u32 max)
 		break;
 	case WIRE_CANCEL:
 		repair_token(&((struct wire_cancel *)msg)->token);
+		break;
+	case WIRE_CHALLENGE:
+		repair_challenge((struct wire_challenge *)msg);
+		break;
+	case WIRE_PROOF:
+		hdr->lproc = 0;
+		hdr->clock = 0;
 		break;
 	}
 	hdr->len = htole32(len);

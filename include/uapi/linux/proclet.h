@@ -231,7 +231,7 @@ struct proclet_ident {
  *
  * Errors: -ENODEV no such node, or it is not enabled (several nodes and
  * @node is 0: -EINVAL); -EEXIST the node has a member of this run;
- * -EALREADY this file has joined; -EXDEV a member's ident or flags differ;
+ * -EALREADY this file has joined; -EXDEV a member's ident, flags or user differ;
  * -ETIMEDOUT a connected node did not answer.
  */
 struct proclet_join {

@@ -1,0 +1,796 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Nodes authenticate each other: whom they talk to and whom not, with which keys, and
+ * why they say it is; how keys are replaced while programs run. And what becomes of
+ * one who is no node, or has not proven to be one (transport rdma): that is node 2's
+ * member, in the name of its node, to node 3; or as node 9, which node 1 connects to.
+ */
+#include <fcntl.h>
+#include <linux/keyctl.h>
+#include <sys/syscall.h>
+
+#include "command.h"
+#include "impostor.h"
+#include "tap.h"
+
+#include <linux/proclet.h>
+
+#define BOUND 30		/* seconds */
+#define PORT 7471
+#define FAKE_PORT 7999
+#define FAKE 9			/* its id */
+#define SECRET "the secret of these tests, 0123456789abcdef"
+#define NODES "/sys/kernel/config/proclet"
+
+struct thing {
+	__u64 counter;
+	unsigned char data[64 << 10];
+};
+
+static ssize_t increment(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	(void)in;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	((struct thing *)root)->counter++;
+	return 0;
+}
+PROCLET_METHOD(increment);
+
+/* From this node to another. */
+static ssize_t relay(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	proclet_t p;
+
+	(void)root;
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(p))
+		return -EINVAL;
+	memcpy(&p, in, sizeof(p));
+	return proclet_call(p, increment, NULL, 0, NULL, 0);
+}
+PROCLET_METHOD(relay);
+
+/* What a file says. */
+static ssize_t look(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	int fd = open(in, O_RDONLY | O_CLOEXEC);
+	ssize_t n;
+
+	(void)root;
+	(void)in_len;
+	if (fd < 0)
+		return -errno;
+	n = read(fd, out, out_cap);
+	close(fd);
+	return n < 0 ? -errno : n;
+}
+PROCLET_METHOD(look);
+
+/* "file\0text": write it, for the errno. The keys are looked for in our keyrings. */
+static ssize_t store(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	const char *path = in, *text = path + strlen(path) + 1;
+	int fd = open(path, O_WRONLY | O_CLOEXEC), ret = 0;
+
+	(void)root;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	if (fd < 0)
+		return -errno;
+	syscall(SYS_keyctl, KEYCTL_LINK, KEY_SPEC_USER_KEYRING, KEY_SPEC_PROCESS_KEYRING);
+	if (write(fd, text, strlen(text)) < 0)
+		ret = -errno;
+	close(fd);
+	return ret;
+}
+PROCLET_METHOD(store);
+
+/* "description\0secret"; no secret: revoke it. */
+static ssize_t set_key(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	const char *desc = in, *secret = desc + strlen(desc) + 1;
+	long key;
+
+	(void)root;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	if (*secret) {
+		key = syscall(SYS_add_key, "logon", desc, secret, strlen(secret),
+			      KEY_SPEC_USER_KEYRING);
+		return key < 0 ? -errno : 0;
+	}
+	key = syscall(SYS_keyctl, KEYCTL_SEARCH, KEY_SPEC_USER_KEYRING, "logon", desc, 0);
+	return key < 0 || syscall(SYS_keyctl, KEYCTL_REVOKE, key) ? -errno : 0;
+}
+PROCLET_METHOD(set_key);
+
+static proclet_t on[4];		/* pinned, on the node of that number */
+static bool rdma;
+
+static int run(int node, const char *fmt, ...)
+{
+	char text[256];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	return proclet_call(on[node], command, text, strlen(text) + 1, NULL, 0);
+}
+
+static int call_pair(int node, proclet_method_t method, const char *first, const char *second)
+{
+	char both[512];
+	int n = snprintf(both, sizeof(both), "%s%c%s", first, 0, second);
+
+	return proclet_call(on[node], method, both, n + 1, NULL, 0);
+}
+
+static int add_key(int node, const char *desc, const char *secret)
+{
+	return call_pair(node, set_key, desc, secret);
+}
+
+static int set_keys(int node, const char *keys)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), NODES "/n%d/keys", node);
+	return call_pair(node, store, path, keys);
+}
+
+/* What @node says of its peer, without the newline. */
+static const char *status(int node, const char *peer)
+{
+	static char text[4][256];
+	char path[128];
+	ssize_t n;
+
+	snprintf(path, sizeof(path), NODES "/n%d/peers/%s/status", node, peer);
+	n = proclet_call(on[node], look, path, strlen(path) + 1, text[node],
+			 sizeof(text[node]) - 1);
+	text[node][n > 0 ? n - 1 : 0] = 0;
+	return text[node];
+}
+
+static double seconds(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec + now.tv_nsec / 1e9;
+}
+
+/* Until @node says something of its peer that has @wanted in it. */
+static int wait_status(int node, const char *peer, const char *wanted)
+{
+	struct timespec ms = { 0, 20000000 };
+	double end = seconds() + BOUND;
+	const char *text;
+
+	while (!strstr(text = status(node, peer), wanted) && seconds() < end)
+		nanosleep(&ms, NULL);
+	if (!strstr(text, wanted))
+		diag("n%d of %s: expected \"%s\", saw \"%s\"", node, peer, wanted, text);
+	CHECK(strstr(text, wanted));
+	return KSFT_PASS;
+}
+
+static int part(void)
+{
+	CHECK_EQ(run(2, "procletctl peer del n2 n3"), 0);
+	return KSFT_PASS;
+}
+
+static int meet(void)
+{
+	CHECK_EQ(run(2, "procletctl peer add n2 n3 id=3 %s", rdma ? "addr=10.77.0.3" : ""), 0);
+	return KSFT_PASS;
+}
+
+/* Nodes 2 and 3 are connected, and their members know each other. */
+static int wait_link(void)
+{
+	struct timespec ms = { 0, 5000000 };
+	double end = seconds() + BOUND;
+
+	TRY(wait_status(2, "n3", "up"));
+	TRY(wait_status(3, "n2", "up"));
+	while (proclet_call(on[2], relay, &on[3], sizeof(on[3]), NULL, 0)) {
+		CHECK_GE(end, seconds());
+		nanosleep(&ms, NULL);
+	}
+	return KSFT_PASS;
+}
+
+static int meet_again(void)
+{
+	TRY(part());
+	TRY(meet());
+	return wait_link();
+}
+
+static int setup(void)
+{
+	struct proclet_attr attr = { 1 << 20, 0, PROCLET_PINNED, sizeof(struct thing) };
+	char text[32] = "";
+
+	TRY(tap_nodes(3));
+	for (int i = 0; i < 3; i++) {
+		attr.node = nodes[i];
+		CHECK_EQ(proclet_create(&on[i + 1], &attr), 0);
+		made[made_count++] = on[i + 1];
+		CHECK_EQ(nodes[i], i + 1);
+	}
+	CHECK_GE(proclet_call(on[2], look, "/sys/class/proclet/n2/transport", 32, text,
+			      sizeof(text) - 1), 4);
+	rdma = !strncmp(text, "rdma", 4);
+	for (int i = 1; i <= 3; i++)
+		CHECK_EQ(set_keys(i, "proclet:cluster"), 0);
+	/* Another test may have ended before its end. */
+	if (!*status(2, "n3"))
+		TRY(meet());
+	return wait_link();
+}
+
+static long long counter(int node, const char *peer, int column)
+{
+	static char text[8192];
+	char name[8], a[64], b[64];
+	long long v[2];
+	ssize_t n = proclet_call(on[node], look, "/proc/proclet/peers", 20, text,
+				 sizeof(text) - 1);
+
+	snprintf(name, sizeof(name), "n%d", node);
+	text[n > 0 ? n : 0] = 0;
+	for (char *line = strtok(text, "\n"); line; line = strtok(NULL, "\n"))
+		if (sscanf(line, "%63s %63s %*d %*s %*x %*d %lld %*d %*d %lld", a, b, &v[0],
+			   &v[1]) == 4 && !strcmp(a, name) && !strcmp(b, peer))
+			return v[column];
+	return -1;
+}
+#define MSGS_OUT 0
+#define CONNECTS 1
+
+/* Lines in the log of @node about its peer. */
+static int complaints(int node, const char *peer)
+{
+	char text[32] = "", file[] = "/tmp/complaints";
+	ssize_t n;
+
+	run(node, "dmesg | grep -c 'n%d: peer %s is not authenticated' >%s; true", node, peer,
+	    file);
+	n = proclet_call(on[node], look, file, sizeof(file), text, sizeof(text) - 1);
+	return n > 0 ? atoi(text) : -1;
+}
+
+/* Both sides say why, once, and do not try all the time. */
+static int stay_apart(const char *why2, const char *why3)
+{
+	int said2 = complaints(2, "n3"), said3 = complaints(3, "n2");
+	struct timespec some = { 5, 0 };
+	long long msgs, up;
+
+	TRY(meet());
+	TRY(wait_status(2, "n3", why2));
+	TRY(wait_status(3, "n2", why3));
+	msgs = counter(2, "n3", MSGS_OUT);
+	up = counter(2, "n3", CONNECTS) + counter(3, "n2", CONNECTS);
+	nanosleep(&some, NULL);
+	CHECK_GE(10, counter(2, "n3", MSGS_OUT) - msgs);
+	CHECK_EQ(counter(2, "n3", CONNECTS) + counter(3, "n2", CONNECTS), up);
+	TRY(wait_status(2, "n3", why2));
+	TRY(wait_status(3, "n2", why3));
+	CHECK_GE(said2 + 1, complaints(2, "n3"));
+	CHECK_GE(said3 + 1, complaints(3, "n2"));
+	CHECK(proclet_call(on[2], relay, &on[3], sizeof(on[3]), NULL, 0) < 0);
+	return KSFT_PASS;
+}
+
+static int other_key_is_refused(void)
+{
+	TRY(setup());
+	CHECK_EQ(add_key(2, "proclet:other", "no other node has this key"), 0);
+	CHECK_EQ(set_keys(2, "proclet:other"), 0);
+	/* It is for new connections. */
+	CHECK_EQ(proclet_call(on[2], relay, &on[3], sizeof(on[3]), NULL, 0), 0);
+	TRY(part());
+	TRY(stay_apart("down: not authenticated: it has none of this node's keys",
+		       "down: not authenticated: it has none of this node's keys"));
+	CHECK_EQ(set_keys(2, "proclet:other proclet:cluster"), 0);
+	return wait_link();
+}
+
+static int no_key_is_refused(void)
+{
+	TRY(setup());
+	CHECK_EQ(set_keys(2, "\n"), 0);
+	TRY(part());
+	TRY(stay_apart("it authenticates its peers, this node has no keys",
+		       "it has no keys, this node authenticates its peers"));
+	/* None at all are at peace, too. */
+	CHECK_EQ(set_keys(3, "\n"), 0);
+	TRY(wait_link());
+	CHECK_EQ(set_keys(2, "proclet:cluster"), 0);
+	TRY(part());
+	TRY(stay_apart("it has no keys, this node authenticates its peers",
+		       "it authenticates its peers, this node has no keys"));
+	CHECK_EQ(set_keys(3, "proclet:cluster"), 0);
+	return wait_link();
+}
+
+static int revoked_key_is_refused(void)
+{
+	TRY(setup());
+	for (int i = 1; i <= 3; i++) {
+		CHECK_EQ(add_key(i, "proclet:brief", "all nodes have this key"), 0);
+		CHECK_EQ(set_keys(i, "proclet:brief"), 0);
+	}
+	TRY(meet_again());
+	CHECK_EQ(add_key(3, "proclet:brief", ""), 0);
+	/* What is connected goes on. */
+	CHECK_EQ(proclet_call(on[2], relay, &on[3], sizeof(on[3]), NULL, 0), 0);
+	TRY(part());
+	/* All have one keyring when they are of one machine. */
+	TRY(stay_apart(rdma ? "none of its keys can be used" :
+			      "none of this node's keys can be used",
+		       "none of this node's keys can be used"));
+	for (int i = 1; i <= 3; i++)
+		CHECK_EQ(set_keys(i, "proclet:cluster"), 0);
+	return wait_link();
+}
+
+static int bad_settings(void)
+{
+	char text[64] = "";
+
+	TRY(setup());
+	CHECK_EQ(add_key(2, "proclet:short", "fifteen bytes.."), 0);
+	CHECK_EQ(add_key(2, "proclet:gone", "this will be revoked soon"), 0);
+	CHECK_EQ(add_key(2, "proclet:gone", ""), 0);
+	CHECK_EQ(set_keys(2, "proclet:nowhere"), -ENOKEY);
+	CHECK_EQ(set_keys(2, "proclet:cluster proclet:nowhere"), -ENOKEY);
+	CHECK_EQ(set_keys(2, "nonsense"), -ENOKEY);
+	CHECK_EQ(set_keys(2, "proclet:short"), -EINVAL);
+	CHECK_EQ(set_keys(2, "proclet:gone"), -EKEYREVOKED);
+	CHECK_EQ(add_key(2, "x:y", "a key with a short description"), 0);
+	CHECK_EQ(set_keys(2, "x:y x:y x:y x:y x:y"), -E2BIG);
+	CHECK_EQ(set_keys(2, " \t"), 0);
+	CHECK_EQ(set_keys(2, " x:y\tx:y x:y\nx:y "), 0);
+	CHECK_EQ(set_keys(2, "proclet:cluster"), 0);
+	CHECK_EQ(set_keys(2, "x:y x:y x:y x:y x:y"), -E2BIG);
+	CHECK_EQ(proclet_call(on[2], look, NODES "/n2/keys", sizeof(NODES "/n2/keys"), text,
+			      sizeof(text) - 1), 16);
+	CHECK_EQ(strcmp(text, "proclet:cluster\n"), 0);
+	return meet_again();
+}
+
+static bool enough;
+
+static void *keep_calling(void *arg)
+{
+	proclet_t p = *(proclet_t *)arg;
+	ssize_t ret = 0;
+
+	while (!ret && !__atomic_load_n(&enough, __ATOMIC_RELAXED))
+		ret = proclet_call(p, increment, NULL, 0, NULL, 0);
+	return (void *)ret;
+}
+
+/* One node after the other, with new connections all the time. */
+static int rotate(void)
+{
+	static const char *const steps[] = { "proclet:new proclet:cluster", "proclet:new" };
+
+	for (unsigned int s = 0; s < ARRAY_SIZE(steps); s++) {
+		for (int i = 1; i <= 3; i++) {
+			CHECK_EQ(set_keys(i, steps[s]), 0);
+			TRY(meet_again());
+		}
+	}
+	return KSFT_PASS;
+}
+
+static int keys_are_replaced_under_calls(void)
+{
+	long long before[2];
+	pthread_t callers[2];
+	void *ret[2];
+	int result;
+
+	TRY(setup());
+	for (int i = 1; i <= 3; i++)
+		CHECK_EQ(add_key(i, "proclet:new", "the key that comes after it"), 0);
+	enough = false;
+	for (int i = 0; i < 2; i++) {
+		before[i] = counter(1, i ? "n3" : "n2", CONNECTS);
+		CHECK_EQ(pthread_create(&callers[i], NULL, keep_calling, &on[2 + i]), 0);
+	}
+	result = rotate();
+	__atomic_store_n(&enough, true, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		pthread_join(callers[i], &ret[i]);
+	TRY(result);
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ((long)ret[i], 0);
+		CHECK_EQ(counter(1, i ? "n3" : "n2", CONNECTS), before[i]);
+	}
+	return KSFT_PASS;
+}
+
+/* What an impostor does; it knows the key, unless it is said otherwise. */
+enum deed {
+	BEHAVE,			/* all as it should be */
+	WRONG_PROOF,		/* it knows the key's name, but not the key */
+	NO_CHALLENGE,		/* something else comes first */
+	NO_PROOF,		/* instead of the proof */
+	TWO_CHALLENGES,
+	LONG_CHALLENGE,
+	OTHER_SENDER,
+	SILENT,
+	REPLAY,			/* what was right on another connection */
+	LATE_PROOF,		/* another one when it is up */
+	OLD_KEY,		/* READ what is not exposed any more */
+	OTHER_CONNECTION,	/* READ what was exposed to another connection */
+};
+
+struct visit {
+	enum deed deed;
+	proclet_t victim;
+	int result;		/* 0, -ECONNRESET: it was thrown out, or -errno */
+	unsigned int reads;	/* that were right */
+	double seconds;
+};
+
+static struct wire_proof last_proof;
+static struct wire_challenge last_challenge;
+
+/* Its own word, and that of the node. */
+static int visit_proof(struct impostor *i, const struct visit *v)
+{
+	struct wire_proof proof, expected;
+	int ret;
+
+	impostor_proof(i, v->deed == WRONG_PROOF ? "another one" : SECRET, true, &proof);
+	if (v->deed == REPLAY && last_proof.hdr.len)
+		proof = last_proof;
+	if (v->deed == NO_PROOF)
+		proof.hdr.type = htole16(WIRE_JOIN);
+	last_proof = proof;
+	last_challenge = i->ours;
+	ret = v->deed == TWO_CHALLENGES ? impostor_say(i, &i->ours, sizeof(i->ours)) :
+					  impostor_say(i, &proof, sizeof(proof));
+	if (!ret)
+		ret = impostor_hear(i, &proof, sizeof(proof), 10000);
+	if (ret != sizeof(proof))
+		return ret < 0 ? ret : -EBADMSG;
+	impostor_proof(i, SECRET, false, &expected);
+	return memcmp(&proof, &expected, sizeof(proof)) ? -EBADE : 0;
+}
+
+static int visit_challenge(struct impostor *i, const struct visit *v)
+{
+	struct { struct wire_challenge c; char more[8]; } m = { .more = "" };
+	__u32 len = sizeof(m.c);
+	int ret;
+
+	impostor_challenge(i, SECRET);
+	if (v->deed == REPLAY && last_proof.hdr.len)
+		i->ours = last_challenge;
+	if (v->deed == OTHER_SENDER)
+		i->ours.from = htole32(1);
+	m.c = i->ours;
+	if (v->deed == NO_CHALLENGE)
+		m.c.hdr.type = htole16(WIRE_LEAVE);
+	if (v->deed == LONG_CHALLENGE) {
+		len += 8;
+		m.c.hdr.len = htole32(len);
+	}
+	ret = impostor_say(i, &m, len);
+	if (!ret)
+		ret = impostor_hear(i, &i->its, sizeof(i->its), 10000);
+	return ret == sizeof(i->its) ? 0 : ret < 0 ? ret : -EBADMSG;
+}
+
+/* Become a member, and have 16 KiB of the victim exposed, until @pulled is said. */
+static int visit_heap(struct impostor *i, proclet_t victim, struct wire_desc *desc,
+		      struct wire_pulled *pulled)
+{
+	static union {
+		struct wire_hdr hdr;
+		struct wire_join join;
+		struct wire_reply reply;
+		char bytes[WIRE_MSG_MAX];
+	} m;
+	struct wire_op op = { .op = htole32(PROCLET_OP_READ) };
+	int ret;
+
+	/* Its member introduces itself; we are just such a one. */
+	ret = impostor_await(i, WIRE_JOIN, &m, sizeof(m));
+	if (ret < 0)
+		return ret;
+	m.hdr.clock = 0;
+	op.hdr.type = htole16(WIRE_OP);
+	op.hdr.len = htole32(sizeof(op));
+	op.hdr.lproc = m.hdr.lproc;
+	op.target = htole64(victim);
+	op.token.seq = htole64(1);
+	op.token.node = htole32(i->self);
+	op.out_cap = htole64(IMPOSTOR_READ);
+	op.off = htole64(offsetof(struct thing, data));
+	ret = impostor_say(i, &m.join, sizeof(m.join)) ?: impostor_say(i, &op, sizeof(op));
+	if (!ret)
+		ret = impostor_await(i, WIRE_REPLY, &m, sizeof(m));
+	if (ret < 0)
+		return ret;
+	if (le64toh(m.reply.result) != IMPOSTOR_READ || m.reply.payload.ndescs != htole32(1))
+		return -EBADMSG;
+	memcpy(desc, &m.reply + 1, sizeof(*desc));
+	memset(pulled, 0, sizeof(*pulled));
+	pulled->hdr.type = htole16(WIRE_PULLED);
+	pulled->hdr.len = htole32(sizeof(*pulled));
+	pulled->hdr.lproc = m.hdr.lproc;
+	pulled->pull = m.reply.payload.pull;
+	return 0;
+}
+
+static int visit_read(struct impostor *i, struct visit *v, const struct wire_desc *desc)
+{
+	int ret;
+
+	memset(impostor_got(i), 0, IMPOSTOR_READ);
+	ret = impostor_read(i, le64toh(desc->addr), le32toh(desc->rkey), IMPOSTOR_READ);
+	for (int n = 0; n < IMPOSTOR_READ && !ret; n++)
+		if (impostor_got(i)[n] != 0x77)
+			ret = -EIO;
+	v->reads += !ret;
+	return ret;
+}
+
+/* As long as it is exposed, and no longer. */
+static int visit_old_key(struct impostor *i, struct visit *v, struct wire_desc *desc)
+{
+	struct wire_pulled pulled;
+	double end = seconds() + 10;
+	int ret;
+
+	ret = visit_heap(i, v->victim, desc, &pulled) ?: visit_read(i, v, desc) ?:
+	      visit_read(i, v, desc);
+	if (ret || v->deed == OTHER_CONNECTION)
+		return ret;
+	ret = impostor_say(i, &pulled, sizeof(pulled));
+	while (!ret && seconds() < end)
+		ret = visit_read(i, v, desc);
+	return ret;
+}
+
+static int visit_dial(struct impostor *i)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(PORT) };
+
+	addr.sin_addr.s_addr = htonl(0x0a4d0003);
+	impostor_init(i, 2, 3);
+	return impostor_dial(i, &addr);
+}
+
+static int visit_once(struct impostor *i, const struct visit *v)
+{
+	int ret = visit_dial(i);
+
+	if (!ret && v->deed != SILENT)
+		ret = visit_challenge(i, v) ?: visit_proof(i, v);
+	return ret;
+}
+
+/* Node 2 goes to node 3, or who pretends to be it. */
+static ssize_t visit(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	double began = seconds();
+	struct wire_desc desc;
+	struct visit *v = out;
+	struct impostor i;
+
+	(void)root;
+	if (in_len != sizeof(*v) || out_cap != sizeof(*v))
+		return -EINVAL;
+	memcpy(v, in, sizeof(*v));
+	memset(&last_proof, 0, sizeof(last_proof));
+	v->result = visit_once(&i, v);
+	if (!v->result && v->deed == REPLAY) {
+		impostor_end(&i);
+		v->result = visit_once(&i, v);
+	}
+	if (!v->result && (v->deed == OLD_KEY || v->deed == OTHER_CONNECTION))
+		v->result = visit_old_key(&i, v, &desc);
+	if (!v->result && v->deed == OTHER_CONNECTION) {
+		impostor_end(&i);
+		v->result = visit_once(&i, v) ? -EPROTO : visit_read(&i, v, &desc);
+	}
+	if (!v->result && v->deed == LATE_PROOF)
+		v->result = impostor_say(&i, &last_proof, sizeof(last_proof));
+	if (!v->result && (v->deed == SILENT || v->deed == LATE_PROOF))
+		v->result = impostor_is_lost(&i, BOUND * 1000) ? -ECONNRESET : -ETIMEDOUT;
+	impostor_end(&i);
+	v->seconds = seconds() - began;
+	return sizeof(*v);
+}
+PROCLET_METHOD(visit);
+
+static int visit_setup(void)
+{
+	TRY(setup());
+	if (!rdma)
+		SKIP("there is no way in from outside");
+	for (int i = 1; i <= 3; i++)
+		CHECK_EQ(add_key(i, "proclet:tests", SECRET), 0);
+	CHECK_EQ(set_keys(3, "proclet:cluster proclet:tests"), 0);
+	return part();
+}
+
+static int go(struct visit *v)
+{
+	CHECK_EQ(proclet_call(on[2], visit, v, sizeof(*v), v, sizeof(*v)), sizeof(*v));
+	return KSFT_PASS;
+}
+
+static int go_back(void)
+{
+	for (int i = 1; i <= 3; i++)
+		CHECK_EQ(set_keys(i, "proclet:cluster"), 0);
+	TRY(meet());
+	return wait_link();
+}
+
+static int impostors_are_thrown_out(void)
+{
+	static const struct {
+		enum deed deed;
+		const char *why;
+	} cases[] = {
+		{ WRONG_PROOF, "its proof is wrong" },
+		{ NO_CHALLENGE, "a message that is not of the handshake" },
+		{ REPLAY, "its proof is wrong" },
+		{ NO_PROOF, "a message that is not of the handshake" },
+		{ OTHER_SENDER, "it says that it is another node" },
+		{ TWO_CHALLENGES, "a message that is not of the handshake" },
+		{ WRONG_PROOF, "its proof is wrong" },
+		{ LONG_CHALLENGE, "a message that is not of the handshake" },
+		{ SILENT, "it did not go on with the handshake" },
+	};
+	struct visit v = { .deed = BEHAVE };
+	long long before;
+
+	TRY(visit_setup());
+	TRY(go(&v));
+	CHECK_EQ(v.result, 0);
+	before = counter(3, "n2", CONNECTS);
+	for (unsigned int i = 0; i < ARRAY_SIZE(cases); i++) {
+		v = (struct visit) { .deed = cases[i].deed };
+		TRY(go(&v));
+		diag("%d: %d after %.1f s", cases[i].deed, v.result, v.seconds);
+		CHECK_EQ(v.result, -ECONNRESET);
+		TRY(wait_status(3, "n2", cases[i].why));
+		/* The first connection of a replay was a good one. */
+		before += cases[i].deed == REPLAY;
+		CHECK_EQ(counter(3, "n2", CONNECTS), before);
+	}
+	CHECK(v.seconds > 8 && v.seconds < 20);
+	v = (struct visit) { .deed = LATE_PROOF };
+	TRY(go(&v));
+	CHECK_EQ(v.result, -ECONNRESET);
+	return go_back();
+}
+
+static int old_keys_read_nothing(void)
+{
+	static const enum deed deeds[] = { OLD_KEY, OTHER_CONNECTION };
+	unsigned char data[64] = "";
+
+	TRY(visit_setup());
+	for (unsigned int i = 0; i < ARRAY_SIZE(deeds); i++) {
+		struct visit v = { .deed = deeds[i], .victim = on[3] };
+
+		memset(data, 0x77, sizeof(data));
+		for (int at = 0; at < 64 << 10; at += sizeof(data))
+			CHECK_EQ(proclet_write(on[3], offsetof(struct thing, data) + at, data,
+					       sizeof(data)), sizeof(data));
+		TRY(go(&v));
+		/* Not all adapters say why. */
+		CHECK(v.result == -EREMOTEIO || v.result == -ECONNRESET);
+		CHECK_GE(v.reads, 2);
+	}
+	return go_back();
+}
+
+/* As node 9; node 1 connects to it. In: whether it knows the key, else it reflects. */
+static ssize_t lie_in_wait(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(FAKE_PORT) };
+	bool honest = *(const bool *)in;
+	struct wire_proof proof;
+	struct impostor i;
+	int ret;
+
+	(void)root;
+	(void)in_len;
+	(void)out;
+	(void)out_cap;
+	addr.sin_addr.s_addr = htonl(0x0a4d0002);
+	impostor_init(&i, FAKE, 1);
+	ret = impostor_listen(&i, &addr);
+	if (!ret)
+		ret = impostor_hear(&i, &i.its, sizeof(i.its), 10000);
+	if (ret != sizeof(i.its))
+		goto end;
+	impostor_challenge(&i, SECRET);
+	if (!honest) {
+		/* All that can be like the other one's. */
+		memcpy(i.ours.nonce, i.its.nonce, sizeof(i.ours.nonce));
+		i.ours.nkeys = i.its.nkeys;
+		memcpy(i.ours.keys, i.its.keys, sizeof(i.ours.keys));
+	}
+	ret = impostor_say(&i, &i.ours, sizeof(i.ours));
+	if (!ret)
+		ret = impostor_hear(&i, &proof, sizeof(proof), 10000);
+	if (ret != sizeof(proof))
+		goto end;
+	if (honest)
+		impostor_proof(&i, SECRET, false, &proof);
+	ret = impostor_say(&i, &proof, sizeof(proof));
+	/* Who is taken for a peer hears of members; then we end. */
+	if (!ret)
+		ret = impostor_hear(&i, i.memory, 0, 10000);
+	ret = ret == -EMSGSIZE ? 0 : ret;
+end:
+	impostor_end(&i);
+	return ret > 0 ? -EBADMSG : ret;
+}
+PROCLET_METHOD(lie_in_wait);
+
+static int reflection_is_refused(void)
+{
+	bool honest;
+	struct caller *c;
+
+	TRY(visit_setup());
+	TRY(go_back());
+	for (int i = 0; i < 2; i++) {
+		honest = !i;
+		CHECK_EQ(set_keys(1, honest ? "proclet:tests" : "proclet:cluster"), 0);
+		c = caller_start(on[2], lie_in_wait, &honest, sizeof(honest), NULL, 0);
+		CHECK_EQ(run(1, "procletctl peer add n1 fake id=%d addr=10.77.0.2 port=%d",
+			     FAKE, FAKE_PORT), 0);
+		CHECK_EQ(caller_wait(c), honest ? 0 : -ECONNRESET);
+		if (!honest)
+			TRY(wait_status(1, "fake", "its proof is wrong"));
+		CHECK_EQ(run(1, "procletctl peer del n1 fake"), 0);
+	}
+	return KSFT_PASS;
+}
+
+static const struct tap_test tests[] = {
+	LONG_TEST(other_key_is_refused),
+	LONG_TEST(no_key_is_refused),
+	LONG_TEST(revoked_key_is_refused),
+	LONG_TEST(bad_settings),
+	LONG_TEST(keys_are_replaced_under_calls),
+	LONG_TEST(impostors_are_thrown_out),
+	LONG_TEST(reflection_is_refused),
+	LONG_TEST(old_keys_read_nothing),
+};
+
+static int root(int argc, char **argv)
+{
+	return tap_run(tests, ARRAY_SIZE(tests), argc, argv);
+}
+
+int main(int argc, char **argv)
+{
+	lproc_set_flags(LPROC_SURVIVE);
+	return lproc_main("auth", root, argc, argv);
+}
