@@ -51,12 +51,6 @@ static bool extent_full(struct segment *seg, unsigned long first)
 	return n == HUGE_PAGES;
 }
 
-static void set_whole(struct segment *seg, struct page *head)
-{
-	set_page_private(head, 1);
-	atomic_long_inc(&seg->nhuge);
-}
-
 /*
  * Put @head, whose one reference it takes over, at @first, if there is no page yet. sem
  * is held for writing.
@@ -75,7 +69,8 @@ bool segment_add_huge(struct segment *seg, unsigned long first, struct page *hea
 			break;
 	}
 	if (i == HUGE_PAGES) {
-		set_whole(seg, head);
+		set_page_private(head, 1);
+		atomic_long_inc(&seg->nhuge);
 		return true;
 	}
 	/* It has put the reference of that one. */
@@ -130,14 +125,19 @@ void huge_find(struct segment *seg)
 {
 	unsigned long index = 0;
 	struct page *page;
+	long n = 0;
 
 	lockdep_assert_held_write(&seg->sem);
 	while ((page = xa_find(&seg->pages, &index, ULONG_MAX, XA_PRESENT))) {
 		if (PageCompound(page) && !page_private(compound_head(page)) &&
-		    huge_slots(seg, index, page) == HUGE_PAGES)
-			set_whole(seg, compound_head(page));
+		    huge_slots(seg, index, page) == HUGE_PAGES) {
+			set_page_private(compound_head(page), 1);
+			n++;
+		}
 		index = (index | (HUGE_PAGES - 1)) + 1;
 	}
+	/* At once: who waits for them to have come sees all or none. */
+	atomic_long_add(n, &seg->nhuge);
 }
 
 /* How many slots have a part of the huge page of which @page is at @index? */
