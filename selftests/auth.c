@@ -497,45 +497,54 @@ static int visit_challenge(struct impostor *i, const struct visit *v)
 	return ret == sizeof(i->its) ? 0 : ret < 0 ? ret : -EBADMSG;
 }
 
-/* Become a member, and have 16 KiB of the victim exposed, until @pulled is said. */
-static int visit_heap(struct impostor *i, proclet_t victim, struct wire_desc *desc,
-		      struct wire_pulled *pulled)
+static union {
+	struct wire_hdr hdr;
+	struct wire_join join;
+	struct wire_reply reply;
+	char bytes[WIRE_MSG_MAX];
+} heard;
+
+/* Become a member of what its member introduces itself as: we are just such a one. */
+static int visit_join(struct impostor *i, __u64 *lproc)
 {
-	static union {
-		struct wire_hdr hdr;
-		struct wire_join join;
-		struct wire_reply reply;
-		char bytes[WIRE_MSG_MAX];
-	} m;
+	int ret = impostor_await(i, WIRE_JOIN, &heard, sizeof(heard));
+
+	if (ret < 0)
+		return ret;
+	heard.hdr.clock = 0;
+	*lproc = heard.hdr.lproc;
+	return impostor_say(i, &heard.join, sizeof(heard.join));
+}
+
+/* Have 16 KiB of the victim exposed, until @pulled is said. */
+static int visit_heap(struct impostor *i, __u64 lproc, proclet_t victim,
+		      struct wire_desc *desc, struct wire_pulled *pulled)
+{
 	struct wire_op op = { .op = htole32(PROCLET_OP_READ) };
 	int ret;
 
-	/* Its member introduces itself; we are just such a one. */
-	ret = impostor_await(i, WIRE_JOIN, &m, sizeof(m));
-	if (ret < 0)
-		return ret;
-	m.hdr.clock = 0;
 	op.hdr.type = htole16(WIRE_OP);
 	op.hdr.len = htole32(sizeof(op));
-	op.hdr.lproc = m.hdr.lproc;
+	op.hdr.lproc = lproc;
 	op.target = htole64(victim);
 	op.token.seq = htole64(1);
 	op.token.node = htole32(i->self);
 	op.out_cap = htole64(IMPOSTOR_READ);
 	op.off = htole64(offsetof(struct thing, data));
-	ret = impostor_say(i, &m.join, sizeof(m.join)) ?: impostor_say(i, &op, sizeof(op));
+	ret = impostor_say(i, &op, sizeof(op));
 	if (!ret)
-		ret = impostor_await(i, WIRE_REPLY, &m, sizeof(m));
+		ret = impostor_await(i, WIRE_REPLY, &heard, sizeof(heard));
 	if (ret < 0)
 		return ret;
-	if (le64toh(m.reply.result) != IMPOSTOR_READ || m.reply.payload.ndescs != htole32(1))
+	if (le64toh(heard.reply.result) != IMPOSTOR_READ ||
+	    heard.reply.payload.ndescs != htole32(1))
 		return -EBADMSG;
-	memcpy(desc, &m.reply + 1, sizeof(*desc));
+	memcpy(desc, &heard.reply + 1, sizeof(*desc));
 	memset(pulled, 0, sizeof(*pulled));
 	pulled->hdr.type = htole16(WIRE_PULLED);
 	pulled->hdr.len = htole32(sizeof(*pulled));
-	pulled->hdr.lproc = m.hdr.lproc;
-	pulled->pull = m.reply.payload.pull;
+	pulled->hdr.lproc = lproc;
+	pulled->pull = heard.reply.payload.pull;
 	return 0;
 }
 
@@ -552,21 +561,29 @@ static int visit_read(struct impostor *i, struct visit *v, const struct wire_des
 	return ret;
 }
 
-/* As long as it is exposed, and no longer. */
+/*
+ * As long as it is exposed, and no longer. That it is not any more is certain when its
+ * place (all but the last 8 bits of the key) has been given to something else. Not to READ
+ * sooner is for siw, which does not notice that a key becomes invalid meanwhile.
+ */
 static int visit_old_key(struct impostor *i, struct visit *v, struct wire_desc *desc)
 {
-	struct wire_pulled pulled;
 	double end = seconds() + 10;
-	int ret;
+	struct wire_pulled pulled;
+	struct wire_desc next;
+	__u64 lproc;
 
-	ret = visit_heap(i, v->victim, desc, &pulled) ?: visit_read(i, v, desc) ?:
-	      visit_read(i, v, desc);
-	if (ret || v->deed == OTHER_CONNECTION)
-		return ret;
-	ret = impostor_say(i, &pulled, sizeof(pulled));
-	while (!ret && seconds() < end)
-		ret = visit_read(i, v, desc);
-	return ret;
+	if (visit_join(i, &lproc) || visit_heap(i, lproc, v->victim, desc, &pulled) ||
+	    visit_read(i, v, desc) || visit_read(i, v, desc))
+		return -EPROTO;
+	if (v->deed == OTHER_CONNECTION)
+		return 0;
+	do {
+		if (impostor_say(i, &pulled, sizeof(pulled)) ||
+		    visit_heap(i, lproc, v->victim, &next, &pulled))
+			return -EPROTO;
+	} while (le32toh(next.rkey) >> 8 != le32toh(desc->rkey) >> 8 && seconds() < end);
+	return visit_read(i, v, desc);
 }
 
 static int visit_dial(struct impostor *i)
