@@ -135,6 +135,7 @@ void huge_find(struct segment *seg)
 			n++;
 		}
 		index = (index | (HUGE_PAGES - 1)) + 1;
+		cond_resched();
 	}
 	/* At once: who waits for them to have come sees all or none. */
 	atomic_long_add(n, &seg->nhuge);
@@ -171,6 +172,7 @@ void huge_touch_held(struct segment *seg)
 			continue;
 		for (; i < index; i++)
 			segment_touch(seg, i);
+		cond_resched();
 	}
 }
 
