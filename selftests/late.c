@@ -75,6 +75,8 @@ static ssize_t count_there(void *root, const void *in, size_t in_len, void *out,
 	if (in_len != sizeof(p))
 		return -EINVAL;
 	memcpy(&p, in, sizeof(p));
+	/* Only as many bytes come back as the node's number says. */
+	memset(out, 0, out_cap);
 	ret = proclet_call(p, count, NULL, 0, out, out_cap);
 	return ret < 0 ? ret : lproc_node() * 100 + ret;
 }
