@@ -188,16 +188,14 @@ bool mig_early_written(struct migration *m)
 	return true;
 }
 
-/* How many have been written since the last look, or the tracking began? */
-u32 mig_early_dirty(struct migration *m)
+/* The heap is not mapped, or mig_early_written() has looked at it: what has PG_dirty? */
+static void early_collect(struct migration *m)
 {
 	struct segment *heap = m->p->heap;
 	unsigned long index;
 	struct page *page;
 	u32 early;
 
-	if (!mig_early_written(m))
-		segment_zap(heap);
 	xa_for_each_marked(&heap->pages, index, page, SEGMENT_TOUCHED) {
 		early = early_find(m, index, page);
 		if (early != NOT_EARLY && TestClearPageDirty(page)) {
@@ -208,6 +206,14 @@ u32 mig_early_dirty(struct migration *m)
 		}
 		cond_resched();
 	}
+}
+
+/* How many have been written since the last look, or the tracking began? */
+u32 mig_early_dirty(struct migration *m)
+{
+	if (!mig_early_written(m))
+		segment_zap(m->p->heap);
+	early_collect(m);
 	return bitmap_weight(m->dirty, m->early.n);
 }
 
@@ -512,7 +518,7 @@ int mig_offer_build(struct migration *m)
 	list_sort(NULL, &p->threads, by_address);
 	spin_unlock_bh(&p->lproc->lock);
 	if (m->dirty)
-		mig_early_dirty(m);
+		early_collect(m);
 	list_heap(&l);
 	list_for_each_entry(t, &p->threads, entry)
 		list_thread(&l, t);

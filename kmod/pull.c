@@ -194,25 +194,29 @@ static void pulled(struct lproc *lproc, struct peer *peer, __le64 number)
 	msg_send(lproc->node, peer->id, msg);
 }
 
+static void pulling_go_on(struct op *op, int status)
+{
+	struct lproc *lproc = op->lproc;
+
+	spin_lock_bh(&lproc->lock);
+	list_del_init(&op->entry);
+	spin_unlock_bh(&lproc->lock);
+	if (op->cancelled)
+		op_free(op);
+	else if (status)
+		pulling_failed(op, status == -ECONNRESET ? status : -EIO);
+	else
+		op_route(op);
+}
+
 static void pulling_end(struct work_struct *work)
 {
 	struct pulling *in = container_of(work, struct pulling, work);
 	struct lproc *lproc = in->lproc;
-	int status = in->status;
-	struct op *op = in->op;
 
 	kref_get(&lproc->ref);
-	if (op) {
-		spin_lock_bh(&lproc->lock);
-		list_del_init(&op->entry);
-		spin_unlock_bh(&lproc->lock);
-	}
-	if (op && op->cancelled)
-		op_free(op);
-	else if (op && status)
-		pulling_failed(op, status == -ECONNRESET ? status : -EIO);
-	else if (op)
-		op_route(op);
+	if (in->op)
+		pulling_go_on(in->op, in->status);
 	/* Nobody waits for that. */
 	pulled(lproc, in->rd.peer, in->number);
 	peer_put(in->rd.peer);

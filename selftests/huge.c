@@ -4,6 +4,7 @@
  * as they would be without: given back in parts, held by somebody else, zapped, looked at.
  */
 #include "command.h"
+#include "held.h"
 #include "tap.h"
 
 #include <fcntl.h>
@@ -257,42 +258,6 @@ static ssize_t mapped_kb(void *root, const void *in, size_t in_len, void *out, s
 	return kb;
 }
 PROCLET_METHOD(mapped_kb);
-
-/* A page of a proclet on this node goes into a pipe, which keeps hold of it. */
-static int page_pipe[2] = { -1, -1 };
-
-static ssize_t hold_page(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	struct iovec iov = { .iov_len = PAGE };
-	ssize_t n;
-
-	(void)root;
-	(void)out;
-	(void)out_cap;
-	if (in_len != sizeof(iov.iov_base))
-		return -EINVAL;
-	memcpy(&iov.iov_base, in, sizeof(iov.iov_base));
-	if (page_pipe[0] < 0 && pipe(page_pipe))
-		return -errno;
-	n = vmsplice(page_pipe[1], &iov, 1, 0);
-	return n < 0 ? -errno : n;
-}
-PROCLET_METHOD(hold_page);
-
-static ssize_t release_page(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	char buf[PAGE];
-	ssize_t n;
-
-	(void)root;
-	(void)in;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	n = read(page_pipe[0], buf, sizeof(buf));
-	return n < 0 ? -errno : n;
-}
-PROCLET_METHOD(release_page);
 
 /* In: where. Taken out of the page tables in pieces, and read and written by the kernel. */
 static ssize_t zap(void *root, const void *in, size_t in_len, void *out, size_t out_cap)

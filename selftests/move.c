@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /* Migration: what a proclet and its threads are before, they are afterwards. */
+#include "held.h"
 #include "moved.h"
 #include "raw.h"
 
 #include <stdint.h>
-#include <sys/uio.h>
 
 /* ---- methods of what is moved ---- */
 
@@ -290,42 +290,6 @@ static ssize_t set_budget(void *root, const void *in, size_t in_len, void *out, 
 	return ret ? ret : 32;
 }
 PROCLET_METHOD(set_budget);
-
-/* A page of a proclet on this node goes into a pipe, which keeps hold of it. */
-static int page_pipe[2] = { -1, -1 };
-
-static ssize_t hold_page(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	struct iovec iov = { .iov_len = PAGE };
-	ssize_t n;
-
-	(void)root;
-	(void)out;
-	(void)out_cap;
-	if (in_len != sizeof(iov.iov_base))
-		return -EINVAL;
-	memcpy(&iov.iov_base, in, sizeof(iov.iov_base));
-	if (page_pipe[0] < 0 && pipe(page_pipe))
-		return -errno;
-	n = vmsplice(page_pipe[1], &iov, 1, 0);
-	return n < 0 ? -errno : n;
-}
-PROCLET_METHOD(hold_page);
-
-static ssize_t release_page(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
-{
-	char buf[4096];
-	ssize_t n;
-
-	(void)root;
-	(void)in;
-	(void)in_len;
-	(void)out;
-	(void)out_cap;
-	n = read(page_pipe[0], buf, sizeof(buf));
-	return n < 0 ? -errno : n;
-}
-PROCLET_METHOD(release_page);
 
 /* A pipe on this node for run_read; out: its end to read. */
 static int block_pipe[2] = { -1, -1 };
