@@ -562,6 +562,11 @@ int region_mmap(struct file *file, struct vm_area_struct *vma);
 int region_extent(struct lproc *lproc, struct proclet_extent *e);
 struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit);
 int segment_publish(struct segment *seg);
+static inline u64 segment_at(const struct segment *seg, unsigned long index)
+{
+	return seg->start + ((u64)index << PAGE_SHIFT);
+}
+
 struct segment *segment_get(struct lproc *lproc, u64 addr);
 struct segment *stack_segment(struct lproc *lproc, u64 stack);	/* RCU, or lproc.lock */
 void segment_put(struct segment *seg);
@@ -614,6 +619,7 @@ void threads_end(struct proclet *p);
 int worker_ioctl(struct lproc *lproc, struct proclet_work *w);
 void worker_exit_all(struct lproc *lproc);
 void ready_add(struct lproc *lproc, struct work_item *item);	/* lproc.lock */
+u32 worker_segments(struct proclet *p, struct segment **segs, u32 max);
 int worker_freeze(struct proclet *p, ktime_t deadline, u32 *parked);
 bool worker_check_dying(struct proclet *p);	/* lproc.lock; true: free it now */
 u32 worker_depth(const struct worker *w);

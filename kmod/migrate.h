@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What the two files of a migration's source share. */
+/* What the files of a migration's source share. */
 #ifndef _PROCLET_MIGRATE_H
 #define _PROCLET_MIGRATE_H
 
@@ -24,15 +24,31 @@ struct page_set {
 };
 
 /**
- * struct mig_offer - a WIRE_OFFER: the blob, and what it is about
+ * struct mig_room - tables for the offers of one migration, and how much fits
  * @blob: struct wire_blob and what follows it
+ * @size: bytes
+ * @from: where a page is readable: FROM_*
+ * @pages: .
+ * @late: struct page_set.pages of the late ones
+ * @nlate: .
+ */
+struct mig_room {
+	void *blob;
+	u64 size;
+	u32 *from;
+	u32 pages;
+	struct page **late;
+	u32 nlate;
+};
+
+/**
+ * struct mig_offer - a WIRE_OFFER: what is in mig_room.blob
  * @len: bytes
  * @pages: a copy, when it does not fit into the message
  * @exposed: @mem is valid
  * @mem: that, readable for the destination
  */
 struct mig_offer {
-	void *blob;
 	u32 len;
 	struct payload pages;
 	bool exposed;
@@ -57,10 +73,13 @@ struct mig_offer {
  * @dirty: those that have been written since they were read, bits; NULL: they are
  *         read after the freeze
  * @written: bits by index in the heap, all clear between two looks
+ * @stacks: pages of its threads, exposed before the freeze; with a reference each
+ * @stack_at: addresses of these, ascending
  * @late: all others that travel; they belong to the frozen proclet
  * @tail: the destination reads @early after COMMIT (post-copy)
  * @weigh: pre-copy, if it does not write too much while the destination is asked
  * @donor: in lproc.donors, while it does
+ * @room: for its offers
  * @offer: the one that the destination has not read yet
  * @move: how it went
  */
@@ -80,26 +99,41 @@ struct migration {
 	bool told;
 	unsigned long *dirty;
 	unsigned long *written;
+	struct page_set stacks;
+	u64 *stack_at;
 	struct page_set late;
 	bool tail;
 	bool weigh;
 	struct list_head donor;
+	struct mig_room room;
 	struct mig_offer offer;
 	struct proclet_move move;
 };
 
-/* migrate_pages.c: which pages travel, and how the destination is told */
+#define NOT_THERE	U32_MAX
+
+/* migrate_pages.c: which pages travel */
 int mig_early_list(struct migration *m);
 int mig_early_expose(struct migration *m);
-int mig_early_offer(struct migration *m, bool read);
 int mig_early_track(struct migration *m);
 void mig_early_untrack(struct migration *m);
 u32 mig_early_dirty(struct migration *m);
 bool mig_early_written(struct migration *m);
+void mig_early_collect(struct migration *m);
+u32 mig_early_find(const struct migration *m, unsigned long index, const struct page *page);
+int mig_stacks_expose(struct migration *m);
+u32 mig_stacks_find(const struct migration *m, u64 addr, const struct page *page);
+int mig_expose(struct migration *m, struct page_set *set);
 bool mig_pages_pinned(struct migration *m);
+bool mig_readable(const struct migration *m);
+void mig_pages_taken(struct migration *m);
+void mig_pages_end(struct migration *m);
+
+/* migrate_offer.c: how the destination is told */
+int mig_offer_early(struct migration *m, bool all);
+int mig_offer_reserve(struct migration *m);
 int mig_offer_build(struct migration *m);
 int mig_offer_send(struct migration *m, u32 flags);
-bool mig_readable(const struct migration *m);
-void mig_pages_end(struct migration *m);
+void mig_offer_end(struct migration *m);
 
 #endif /* _PROCLET_MIGRATE_H */

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Migration, the source's side: which pages travel, and how the destination is
- * told where to read them.
+ * Migration, the source's side: which pages travel.
  *
- * The heap's pages are exposed before the freeze, so that only what is new then has
- * to be registered in the blackout. From then on it is watched: only what was touched
+ * The heap's pages and those of its threads are exposed before the freeze, so that only
+ * what is new then has to be registered in the blackout. From then on the heap is watched: only what was touched
  * is looked at again, so that the blackout does not depend on the size of the heap.
  * Pre-copy has the pages read before the freeze, too: what is written meanwhile is read
  * again. What the program writes is in the page tables; where the kernel has nothing to
@@ -12,32 +11,17 @@
  * the kernel or a device writes has that in any case.
  */
 #include <linux/bitmap.h>
-#include <linux/list_sort.h>
+#include <linux/bsearch.h>
 #include <linux/mm.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 
 #include "compat.h"
 #include "migrate.h"
 
-#define NOT_EARLY	U32_MAX
+#define STACKS_MORE	16	/* threads that may have begun meanwhile */
 
-/* Index of the first page of a thread's stack that is in use. */
-static unsigned long stack_bottom(struct thread *t)
-{
-	struct proclet_tcb *tcb = thread_tcb(t);
-	u64 sp;
-
-	if (!tcb)
-		return PROCLET_STACK_GUARD >> PAGE_SHIFT;
-	sp = t->state == THREAD_PARKED ? READ_ONCE(tcb->frame) : READ_ONCE(tcb->sp);
-	/* A little below: the parked frame begins before its ucontext. */
-	sp -= t->seg->start + 256;
-	if (sp >= PROCLET_STACK_SIZE || sp < PROCLET_STACK_GUARD)
-		sp = PROCLET_STACK_GUARD;	/* not believable: take all */
-	return sp >> PAGE_SHIFT;
-}
-
-static int expose(struct migration *m, struct page_set *set)
+int mig_expose(struct migration *m, struct page_set *set)
 {
 	int err = m->peer->node->ops->expose(m->peer, set->pages, set->n, &set->mem);
 
@@ -48,7 +32,7 @@ static int expose(struct migration *m, struct page_set *set)
 /* Have the destination able to read the early pages. */
 int mig_early_expose(struct migration *m)
 {
-	return expose(m, &m->early);
+	return mig_expose(m, &m->early);
 }
 
 /* The heap as it is now, to be told of what is touched from here on. */
@@ -103,14 +87,14 @@ static u32 early_from(const struct migration *m, unsigned long index)
 }
 
 /* The number in the early set of the page at @index, if it is still the same. */
-static u32 early_find(const struct migration *m, unsigned long index,
+u32 mig_early_find(const struct migration *m, unsigned long index,
 		      const struct page *page)
 {
 	u32 low = early_from(m, index);
 
 	if (low < m->early.n && m->index[low] == index && m->early.pages[low] == page)
 		return low;
-	return NOT_EARLY;
+	return NOT_THERE;
 }
 
 static unsigned long written_max(const struct migration *m)
@@ -189,7 +173,7 @@ bool mig_early_written(struct migration *m)
 }
 
 /* The heap is not mapped, or mig_early_written() has looked at it: what has PG_dirty? */
-static void early_collect(struct migration *m)
+void mig_early_collect(struct migration *m)
 {
 	struct segment *heap = m->p->heap;
 	unsigned long index;
@@ -197,8 +181,8 @@ static void early_collect(struct migration *m)
 	u32 early;
 
 	xa_for_each_marked(&heap->pages, index, page, SEGMENT_TOUCHED) {
-		early = early_find(m, index, page);
-		if (early != NOT_EARLY && TestClearPageDirty(page)) {
+		early = mig_early_find(m, index, page);
+		if (early != NOT_THERE && TestClearPageDirty(page)) {
 			if (PageCompound(page))
 				huge_dirty(m, index, page);
 			else
@@ -213,8 +197,77 @@ u32 mig_early_dirty(struct migration *m)
 {
 	if (!mig_early_written(m))
 		segment_zap(m->p->heap);
-	early_collect(m);
+	mig_early_collect(m);
 	return bitmap_weight(m->dirty, m->early.n);
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct segment *x = *(struct segment **)a, *y = *(struct segment **)b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	u64 x = *(const u64 *)a, y = *(const u64 *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* What is there of a thread's segment now, of @max pages in all. */
+static void stack_list(struct migration *m, struct segment *seg, u32 max)
+{
+	struct page_set *set = &m->stacks;
+	unsigned long index;
+	struct page *page;
+
+	down_read(&seg->sem);
+	xa_for_each(&seg->pages, index, page) {
+		if (set->n == max)
+			break;
+		get_page(page);
+		m->stack_at[set->n] = segment_at(seg, index);
+		set->pages[set->n++] = page;
+	}
+	up_read(&seg->sem);
+}
+
+/* Have the destination able to read the stacks, as they are now. */
+int mig_stacks_expose(struct migration *m)
+{
+	u32 n = worker_segments(m->p, NULL, 0) + STACKS_MORE, i, pages = 0;
+	struct segment **segs;
+	int err = 0;
+
+	segs = kvmalloc_array(n, sizeof(*segs), GFP_KERNEL);
+	if (!segs)
+		return -ENOMEM;
+	n = worker_segments(m->p, segs, n);
+	sort(segs, n, sizeof(*segs), by_start, NULL);
+	for (i = 0; i < n; i++)
+		pages += atomic_long_read(&segs[i]->npages);
+	m->stacks.pages = kvmalloc_array(pages, sizeof(*m->stacks.pages), GFP_KERNEL);
+	m->stack_at = kvmalloc_array(pages, sizeof(*m->stack_at), GFP_KERNEL);
+	if (!m->stacks.pages || !m->stack_at)
+		err = -ENOMEM;
+	for (i = 0; i < n; i++) {
+		/* A program can have it that one is in two chains. */
+		if (!err && (!i || segs[i] != segs[i - 1]))
+			stack_list(m, segs[i], pages);
+		segment_put(segs[i]);
+	}
+	kvfree(segs);
+	return err || !m->stacks.n ? err : mig_expose(m, &m->stacks);
+}
+
+/* The number among the exposed pages of stacks, if it is still the same. */
+u32 mig_stacks_find(const struct migration *m, u64 addr, const struct page *page)
+{
+	const u64 *at;
+
+	at = bsearch(&addr, m->stack_at, m->stacks.n, sizeof(addr), by_number);
+	return at && m->stacks.pages[at - m->stack_at] == page ? at - m->stack_at : NOT_THERE;
 }
 
 /* Does somebody else hold a part of the huge page that has @page at @index? */
@@ -241,7 +294,7 @@ bool mig_pages_pinned(struct migration *m)
 	xa_for_each_marked(&p->heap->pages, index, page, SEGMENT_TOUCHED) {
 		if (!PageCompound(page)) {
 			if (page_count(page) !=
-			    1 + (early_find(m, index, page) != NOT_EARLY))
+			    1 + (mig_early_find(m, index, page) != NOT_THERE))
 				return true;
 		} else if (compound_head(page) != last) {
 			if (huge_pinned(m, index, page))
@@ -251,351 +304,16 @@ bool mig_pages_pinned(struct migration *m)
 	}
 	list_for_each_entry(t, &p->threads, entry)
 		xa_for_each(&t->seg->pages, index, page)
-			if (page_count(page) != 1)
+			if (page_count(page) !=
+			    1 + (mig_stacks_find(m, segment_at(t->seg, index), page) != NOT_THERE))
 				return true;
 	return false;
-}
-
-/**
- * struct listing - pages being listed for an offer
- * @m: .
- * @blob: where they are listed; NULL: they are only counted
- * @segs: in it, as all below
- * @exts: .
- * @threads: .
- * @descs: .
- * @from: of each page the number in the early set, or NOT_EARLY: the next late one
- * @nexts: number of @exts
- * @n: pages
- * @nlate: of them not early
- * @next: index that goes on with the last extent
- */
-struct listing {
-	struct migration *m;
-	struct wire_blob *blob;
-	struct wire_seg *segs;
-	struct wire_extent *exts;
-	struct wire_thread *threads;
-	struct wire_desc *descs;
-	u32 *from;
-	u32 nexts;
-	u32 n;
-	u32 nlate;
-	unsigned long next;
-};
-
-static void list_page(struct listing *l, unsigned long index, struct page *page, u32 early)
-{
-	if (index != l->next) {
-		if (l->blob) {
-			l->exts[l->nexts].first = cpu_to_le32(index);
-			l->exts[l->nexts].count = 0;
-		}
-		l->nexts++;
-	}
-	if (l->blob) {
-		le32_add_cpu(&l->exts[l->nexts - 1].count, 1);
-		l->from[l->n] = early;
-		if (early == NOT_EARLY)
-			l->m->late.pages[l->nlate] = page;
-	}
-	l->n++;
-	l->nlate += early == NOT_EARLY;
-	l->next = index + 1;
-}
-
-/* What the destination does not have of the heap; returns its number of extents. */
-static u32 list_heap(struct listing *l)
-{
-	struct migration *m = l->m;
-	struct segment *heap = m->p->heap;
-	xa_mark_t which = m->told ? SEGMENT_TOUCHED : XA_PRESENT;
-	u32 before = l->nexts, early;
-	unsigned long index;
-	struct page *page;
-
-	l->next = ULONG_MAX;
-	xa_for_each_marked(&heap->pages, index, page, which) {
-		if (index >= heap->limit >> PAGE_SHIFT)
-			break;
-		early = early_find(m, index, page);
-		if (early == NOT_EARLY || !m->told || (m->dirty && test_bit(early, m->dirty)))
-			list_page(l, index, page, early);
-	}
-	return l->nexts - before;
-}
-
-/* The part of a thread's segment that is in use; likewise. */
-static u32 list_thread(struct listing *l, struct thread *t)
-{
-	unsigned long bottom = stack_bottom(t), index;
-	u32 before = l->nexts;
-	struct page *page;
-
-	l->next = ULONG_MAX;
-	xa_for_each(&t->seg->pages, index, page)
-		if (index < PROCLET_STACK_GUARD >> PAGE_SHIFT || index >= bottom)
-			list_page(l, index, page, NOT_EARLY);
-	return l->nexts - before;
-}
-
-/* The early pages, or those of them that have been written. */
-static void list_early(struct listing *l, bool all)
-{
-	struct migration *m = l->m;
-	u32 i;
-
-	l->next = ULONG_MAX;
-	for (i = 0; i < m->early.n; i++)
-		if (all || test_bit(i, m->dirty))
-			list_page(l, m->index[i], m->early.pages[i], i);
-}
-
-/* Where the peer reads page @at of @set; @at ascends. */
-static void page_desc(struct page_set *set, u32 at, u64 *addr, u32 *rkey)
-{
-	const struct xport_desc *d = &set->mem.descs[set->desc];
-
-	while (at - set->first >= le32_to_cpu(d->len) >> PAGE_SHIFT) {
-		set->first += le32_to_cpu(d->len) >> PAGE_SHIFT;
-		set->desc++;
-		d++;
-	}
-	*addr = le64_to_cpu(d->addr) + ((u64)(at - set->first) << PAGE_SHIFT);
-	*rkey = le32_to_cpu(d->rkey);
-}
-
-static u32 fill_descs(const struct listing *l)
-{
-	struct wire_desc *descs = l->descs;
-	struct migration *m = l->m;
-	u32 i, n = 0, late = 0, rkey;
-	u64 addr;
-
-	m->early.desc = m->early.first = 0;
-	m->late.desc = m->late.first = 0;
-	for (i = 0; i < l->n; i++) {
-		if (l->from[i] == NOT_EARLY)
-			page_desc(&m->late, late++, &addr, &rkey);
-		else
-			page_desc(&m->early, l->from[i], &addr, &rkey);
-		if (n && le32_to_cpu(descs[n - 1].rkey) == rkey &&
-		    le64_to_cpu(descs[n - 1].addr) + le32_to_cpu(descs[n - 1].len) == addr) {
-			le32_add_cpu(&descs[n - 1].len, PAGE_SIZE);
-			continue;
-		}
-		descs[n].addr = cpu_to_le64(addr);
-		descs[n].rkey = cpu_to_le32(rkey);
-		descs[n].len = cpu_to_le32(PAGE_SIZE);
-		n++;
-	}
-	return n;
-}
-
-static void offer_free(struct migration *m)
-{
-	struct mig_offer *o = &m->offer;
-
-	if (o->exposed)
-		m->peer->node->ops->unexpose(&o->mem);
-	payload_free(&o->pages);
-	kvfree(o->blob);
-	memset(o, 0, sizeof(*o));
-}
-
-/* Room for what has been counted; now it is to be listed. */
-static int listing_begin(struct listing *l, u32 nsegs)
-{
-	struct migration *m = l->m;
-	u64 len = sizeof(*l->blob) + (u64)nsegs * sizeof(*l->segs) +
-		  (u64)l->nexts * sizeof(*l->exts) + (u64)(nsegs - 1) * sizeof(*l->threads);
-
-	/* A descriptor is for at least one page. */
-	if (len + (u64)l->n / 64 * sizeof(*l->descs) > WIRE_BLOB_MAX)
-		return -E2BIG;
-	offer_free(m);
-	l->blob = kvzalloc(len + (u64)l->n * sizeof(*l->descs), GFP_KERNEL);
-	l->from = kvmalloc_array(l->n + 1, sizeof(*l->from), GFP_KERNEL);
-	m->offer.blob = l->blob;
-	if (!l->blob || !l->from)
-		return -ENOMEM;
-	l->blob->nsegs = cpu_to_le32(nsegs);
-	l->blob->nextents = cpu_to_le32(l->nexts);
-	l->blob->nthreads = cpu_to_le32(nsegs - 1);
-	l->segs = (void *)(l->blob + 1);
-	l->exts = (void *)(l->segs + nsegs);
-	l->threads = (void *)(l->exts + l->nexts);
-	l->descs = (void *)(l->threads + nsegs - 1);
-	m->offer.len = len;
-	l->nexts = 0;
-	l->n = 0;
-	l->nlate = 0;
-	return 0;
-}
-
-/* All is listed, and exposed. */
-static int listing_end(struct listing *l)
-{
-	struct mig_offer *o = &l->m->offer;
-	u32 ndescs = fill_descs(l);
-
-	l->blob->ndescs = cpu_to_le32(ndescs);
-	o->len += ndescs * sizeof(*l->descs);
-	return o->len > WIRE_BLOB_MAX ? -E2BIG : 0;
-}
-
-static void fill_seg(struct wire_seg *ws, struct segment *seg, u32 nextents)
-{
-	ws->start = cpu_to_le64(seg->start);
-	ws->limit = cpu_to_le64(seg->limit);
-	ws->nextents = cpu_to_le32(nextents);
-}
-
-static void fill_thread(struct wire_thread *wt, struct thread *t)
-{
-	wt->stack = cpu_to_le64(t->seg->start);
-	wt->seq = cpu_to_le64(t->seq);
-	wt->out = cpu_to_le64(t->out);
-	wt->out_cap = cpu_to_le64(t->out_cap);
-	wt->deadline = cpu_to_le64(t->waiter.deadline);
-	wt->target = cpu_to_le64(t->waiter.target);
-	wt->sent_to = cpu_to_le32(t->waiter.sent_to);
-	wt->op = cpu_to_le32(t->waiter.code);
-	wt->cancelled = cpu_to_le32(t->waiter.cancelled);
-	if (t->state == THREAD_PARKED) {
-		wt->state = cpu_to_le32(WIRE_THREAD_PARKED);
-	} else if (t->state == THREAD_REPLIED) {
-		wt->state = cpu_to_le32(WIRE_THREAD_REPLIED);
-		wt->result = cpu_to_le64(t->reply->result);
-	} else if (t->wait_addr) {
-		wt->wait_addr = cpu_to_le64(t->wait_addr);
-		wt->wait_no = cpu_to_le64(t->wait_no);
-	}
-}
-
-/*
- * Make an offer of the early pages, all or those that have been written since they
- * were read.
- */
-int mig_early_offer(struct migration *m, bool all)
-{
-	struct listing l = { .m = m };
-	int err;
-
-	list_early(&l, all);
-	err = listing_begin(&l, 1);
-	if (!err) {
-		list_early(&l, all);
-		fill_seg(l.segs, m->p->heap, l.nexts);
-		/* The destination reads them later than this. */
-		if (m->dirty)
-			bitmap_zero(m->dirty, m->early.n);
-		if (m->dirty)
-			m->move.bytes += (u64)l.n << PAGE_SHIFT;
-		err = listing_end(&l);
-	}
-	kvfree(l.from);
-	return err;
-}
-
-static int by_address(void *priv, const struct list_head *a, const struct list_head *b)
-{
-	return list_entry(a, struct thread, entry)->seg->start >
-	       list_entry(b, struct thread, entry)->seg->start;
-}
-
-/* The frozen proclet: what the destination has not been offered, or must read again. */
-int mig_offer_build(struct migration *m)
-{
-	struct listing l = { .m = m };
-	struct proclet *p = m->p;
-	struct thread *t;
-	u32 i = 0;
-	int err;
-
-	/* In order: the destination can see that none comes twice. */
-	spin_lock_bh(&p->lproc->lock);
-	list_sort(NULL, &p->threads, by_address);
-	spin_unlock_bh(&p->lproc->lock);
-	if (m->dirty)
-		early_collect(m);
-	list_heap(&l);
-	list_for_each_entry(t, &p->threads, entry)
-		list_thread(&l, t);
-	if (l.nlate) {
-		m->late.pages = kvmalloc_array(l.nlate, sizeof(*m->late.pages), GFP_KERNEL);
-		if (!m->late.pages)
-			return -ENOMEM;
-		m->late.n = l.nlate;
-	}
-	err = listing_begin(&l, 1 + m->move.threads);
-	if (err)
-		goto out;
-	fill_seg(l.segs, p->heap, list_heap(&l));
-	list_for_each_entry(t, &p->threads, entry) {
-		fill_seg(&l.segs[i + 1], t->seg, list_thread(&l, t));
-		fill_thread(&l.threads[i], t);
-		i++;
-	}
-	if (m->late.n)
-		err = expose(m, &m->late);
-	if (!err)
-		err = listing_end(&l);
-	m->move.late_bytes = (u64)l.n << PAGE_SHIFT;
-	if (m->told && !m->dirty && !m->tail)
-		m->move.late_bytes += (u64)m->early.n << PAGE_SHIFT;
-	m->move.bytes += m->tail ? (u64)(l.n + m->early.n) << PAGE_SHIFT : m->move.late_bytes;
-out:
-	kvfree(l.from);
-	return err;
-}
-
-int mig_offer_send(struct migration *m, u32 flags)
-{
-	const struct xport_ops *ops = m->peer->node->ops;
-	struct mig_offer *o = &m->offer;
-	u32 tail = o->len, ndescs = 0;
-	struct wire_offer *w;
-	struct xport_msg *msg;
-	int err;
-
-	if (o->len > WIRE_MSG_MAX - sizeof(*w)) {
-		err = payload_alloc(&o->pages, o->len);
-		if (err)
-			return err;
-		if (!o->pages.npages)
-			return -EINVAL;
-		payload_fill(&o->pages, o->blob, o->len);
-		err = ops->expose(m->peer, o->pages.pages, o->pages.npages, &o->mem);
-		if (err)
-			return err;
-		o->exposed = true;
-		ndescs = o->mem.ndescs;
-		tail = ndescs * sizeof(struct wire_desc);
-	}
-	if (tail > WIRE_MSG_MAX - sizeof(*w))
-		return -E2BIG;
-	w = msg_new(&msg, WIRE_OFFER, m->p->lproc->key, sizeof(*w) + tail);
-	if (!w)
-		return -ENOMEM;
-	clock_stamp(m->p->lproc, &w->hdr);
-	w->proclet = cpu_to_le64(m->p->id);
-	w->mig = cpu_to_le64(m->id);
-	w->keep = cpu_to_le64(m->p->heap->lowest);
-	w->blob_len = cpu_to_le32(o->len);
-	w->ndescs = cpu_to_le32(ndescs);
-	/* What would change it waits in the inbox since the freeze. */
-	if (!(flags & WIRE_OFFER_EARLY))
-		w->refs = cpu_to_le32(m->p->refs);
-	w->flags = cpu_to_le32(flags);
-	memcpy(w + 1, ndescs ? (void *)o->mem.descs : o->blob, tail);
-	return ops->send(m->peer, msg) ? -EHOSTUNREACH : 0;
 }
 
 /* Can the destination be reading? */
 bool mig_readable(const struct migration *m)
 {
-	return m->early.exposed || m->late.exposed || m->offer.exposed;
+	return m->early.exposed || m->stacks.exposed || m->late.exposed || m->offer.exposed;
 }
 
 static void unexpose(struct migration *m, struct page_set *set)
@@ -605,21 +323,34 @@ static void unexpose(struct migration *m, struct page_set *set)
 	set->exposed = false;
 }
 
-/* The destination reads no more. */
-void mig_pages_end(struct migration *m)
+static void set_free(struct migration *m, struct page_set *set)
 {
 	u32 i;
 
-	unexpose(m, &m->early);
+	unexpose(m, set);
+	for (i = 0; i < set->n; i++)
+		put_page(set->pages[i]);
+	kvfree(set->pages);
+	memset(set, 0, sizeof(*set));
+}
+
+/* The destination reads none but early pages from here on. */
+void mig_pages_taken(struct migration *m)
+{
 	unexpose(m, &m->late);
-	offer_free(m);
-	for (i = 0; i < m->early.n; i++)
-		put_page(m->early.pages[i]);
-	kvfree(m->early.pages);
-	kvfree(m->index);
-	mig_early_untrack(m);
-	kvfree(m->late.pages);
-	memset(&m->early, 0, sizeof(m->early));
 	memset(&m->late, 0, sizeof(m->late));
+	mig_offer_end(m);
+	set_free(m, &m->stacks);
+	kvfree(m->stack_at);
+	m->stack_at = NULL;
+}
+
+/* Nor those. */
+void mig_pages_end(struct migration *m)
+{
+	mig_pages_taken(m);
+	set_free(m, &m->early);
+	kvfree(m->index);
 	m->index = NULL;
+	mig_early_untrack(m);
 }

@@ -605,7 +605,7 @@ static void mig_weigh(struct migration *m, u64 ns)
 /* Tell the destination of the early pages, and wait until it has them. */
 static int mig_early_round(struct migration *m, bool all)
 {
-	int err = mig_early_offer(m, all);
+	int err = mig_offer_early(m, all);
 
 	if (err)
 		return err;
@@ -693,7 +693,7 @@ static int mig_run(struct migration *m)
 		return err;
 	if (m->weigh)
 		mig_weigh(m, move->prepare_ns);
-	err = mig_early(m);
+	err = mig_early(m) ?: mig_stacks_expose(m) ?: mig_offer_reserve(m);
 	move->early_ns = since(&t);
 	mig_trace(m, EARLY, move->early_ns, err);
 	if (err)
@@ -799,7 +799,9 @@ static void migrate_fn(struct work_struct *work)
 				   (EV_REFUSE | EV_READY | EV_FETCHED | EV_DOWN));
 		m->tail = false;
 	}
-	if (!m->tail)
+	if (m->tail)
+		mig_pages_taken(m);
+	else
 		mig_pages_end(m);
 	mig_trace(m, DONE, m->move.blackout_ns, err);
 	trace_proclet_migrated(lproc->node->id, p->id, m->id, m->peer->id, &m->move, err);

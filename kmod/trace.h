@@ -134,6 +134,7 @@ TRACE_EVENT(proclet_migrated,
 		__field(u64, resume_ns)
 		__field(u32, threads)
 		__field(u32, rounds)
+		__field(u32, registered)
 		__field(int, err)
 	),
 	TP_fast_assign(
@@ -146,12 +147,13 @@ TRACE_EVENT(proclet_migrated,
 		__entry->resume_ns = move->resume_ns;
 		__entry->threads = move->threads;
 		__entry->rounds = move->rounds;
+		__entry->registered = move->registered;
 		__entry->err = err;
 	),
-	TP_printk("node=%u proclet=%llx migration=%llx to=%u bytes=%llu late_bytes=%llu resume=%lluns threads=%u rounds=%u err=%d",
+	TP_printk("node=%u proclet=%llx migration=%llx to=%u bytes=%llu late_bytes=%llu resume=%lluns threads=%u rounds=%u registered=%u err=%d",
 		  __entry->node, __entry->id, __entry->mig, __entry->to,
 		  __entry->bytes, __entry->late_bytes, __entry->resume_ns,
-		  __entry->threads, __entry->rounds, __entry->err)
+		  __entry->threads, __entry->rounds, __entry->registered, __entry->err)
 );
 
 #undef EM

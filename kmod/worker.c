@@ -679,6 +679,44 @@ int worker_ioctl(struct lproc *lproc, struct proclet_work *work)
 	}
 }
 
+static u32 take_segment(struct segment **segs, u32 n, u32 max, struct segment *seg)
+{
+	if (n < max) {
+		if (!refcount_inc_not_zero(&seg->ref))
+			return n;
+		segs[n] = seg;
+	}
+	return n + 1;
+}
+
+/*
+ * The segments of the threads of @p, those that run and those that are held, with a reference
+ * each; returns how many, but without room for any (@max 0), how many there are.
+ */
+u32 worker_segments(struct proclet *p, struct segment **segs, u32 max)
+{
+	struct lproc *lproc = p->lproc;
+	struct proclet_tcb *tcb;
+	unsigned long index;
+	struct worker *w;
+	struct thread *t;
+	u32 n = 0, i;
+
+	spin_lock_bh(&lproc->lock);
+	list_for_each_entry(t, &p->threads, entry)
+		n = take_segment(segs, n, max, t->seg);
+	xa_for_each(&lproc->workers, index, w) {
+		for (i = 0; i < worker_depth(w); i++) {
+			t = worker_thread(lproc, w, i);
+			tcb = t ? thread_tcb(t) : NULL;
+			if (tcb && READ_ONCE(tcb->proclet) == p->id)
+				n = take_segment(segs, n, max, t->seg);
+		}
+	}
+	spin_unlock_bh(&lproc->lock);
+	return max ? min(n, max) : n;
+}
+
 /* One look at all workers: how many still run in @p? Signals those. */
 static int freeze_scan(struct proclet *p, u32 *parked)
 {

@@ -392,6 +392,7 @@ static int says_how_it_went(void)
 {
 	struct proclet_move mv;
 	struct caller *c;
+	__u32 registered = 0;
 	proclet_t p;
 	__u64 sum;
 
@@ -406,12 +407,15 @@ static int says_how_it_went(void)
 		CHECK_GE(8 << 20, mv.bytes);
 		CHECK_EQ(mv.threads, 1);
 		CHECK_EQ(mv.parked, 1);
+		registered += mv.registered;
 		CHECK_GE(mv.blackout_ns, mv.freeze_ns + mv.offer_ns + mv.pull_ns);
 		/* By post-copy there is no COMMIT. */
 		CHECK_GE(mv.mode == PROCLET_MOVE_POSTCOPY ? mv.pull_ns : mv.commit_ns,
 			 mv.resume_ns);
 		CHECK_GE(mv.prepare_ns, 1);
 	}
+	/* Its stack was there before it was stopped: but for a page that it has just begun. */
+	CHECK_GE(2, registered);
 	TRY(end_phase(p, 1));
 	CHECK_EQ(caller_wait(c), nodes[0]);
 	return KSFT_PASS;

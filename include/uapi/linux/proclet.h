@@ -542,7 +542,7 @@ struct proclet_migrate_args {
 /**
  * struct proclet_move - how a migration went; times in ns by the source's clock
  * @freeze_ns: presence off, threads parked, memory unmapped
- * @offer_ns: pages registered and the offer built
+ * @offer_ns: new pages registered and the offer built
  * @pull_ns: from sending OFFER to READY: the destination read the pages; by post-copy
  *           to ACTIVE
  * @commit_ns: from sending COMMIT to ACTIVE: the destination runs it; by post-copy 0
@@ -558,7 +558,8 @@ struct proclet_migrate_args {
  * @mode: enum proclet_move_mode, as it was moved
  * @rounds: of pre-copy
  * @why: enum proclet_move_why
- * @reserved: 0
+ * @registered: pages made readable for the destination in the blackout: new since shortly
+ *              before it. All others are so before it begins
  *
  * By post-copy, @bytes includes what the destination is still to read.
  */
@@ -578,7 +579,7 @@ struct proclet_move {
 	__u32 mode;
 	__u32 rounds;
 	__u32 why;
-	__u32 reserved;
+	__u32 registered;
 };
 
 /* Counters of one member since it joined. */
