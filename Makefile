@@ -4,7 +4,7 @@
 # make deps		install what it needs (Debian 12; as root)
 # make man		the manual pages
 # make check		checkpatch, sparse, cppcheck, the manual pages and the model
-# make test		deps, all, and all tests
+# make test		deps, all, and all tests; the first time also the debug kernel
 # make fuzz		[SECONDS=60] libFuzzer with hostile messages, for so long
 # make fuzz-corpus	after changes of the wire protocol: inputs that reach all of it
 # make demo		deps, all, and the demonstration
@@ -75,6 +75,8 @@ check: all
 # With a make of its own: what 'deps' installs decides what 'all' builds.
 test: deps
 	+$(MAKE) all
+	tools/vcluster prepare -k debug
+	tools/vcluster prepare -k backports
 	tools/runtests
 
 SECONDS = 60

@@ -49,11 +49,11 @@
 #define RETRY_MIN_MS		100
 #define RETRY_MAX_MS		2000
 
-static unsigned int keepalive_ms = 1000;
+static unsigned int keepalive_ms = 300;
 module_param(keepalive_ms, uint, 0644);
 MODULE_PARM_DESC(keepalive_ms, "rdma: ask for a sign of life from a peer silent for this long; 0: never");
 
-static unsigned int peer_timeout_ms = 10000;
+static unsigned int peer_timeout_ms = 1500;
 module_param(peer_timeout_ms, uint, 0644);
 MODULE_PARM_DESC(peer_timeout_ms, "rdma: drop the connection to a peer silent for this long, or whose pages do not come");
 
@@ -137,7 +137,7 @@ static int conn_keepalive(struct rdma_conn *conn)
 		return 0;
 	}
 	conn->silent++;
-	if (conn->silent > ticks)
+	if (conn->silent >= ticks)
 		return -ETIMEDOUT;
 	if (conn->silent == 1)
 		conn_ping(conn);

@@ -19,7 +19,7 @@
  * A packet is sent 8 times in all before the connection is given up, so this is
  * both how fast a lost one is noticed and how long a peer may stand still.
  */
-static unsigned int ack_timeout = 16;
+static unsigned int ack_timeout = 15;
 module_param(ack_timeout, uint, 0644);
 MODULE_PARM_DESC(ack_timeout, "rdma: repeat what is not acknowledged after 4.096 us << this (8..24); for new connections");
 
@@ -143,7 +143,7 @@ static void pair_param(struct rdma_pair *pair, struct rdma_conn_param *param,
 		.responder_resources = min_t(u32, pair->responder_resources,
 					     conn->dev->attrs.max_qp_rd_atom),
 		.flow_control = 1,
-		.retry_count = 7,
+		.retry_count = 6,		/* 7 is for ever with soft-RoCE */
 		.rnr_retry_count = 6,	/* 7 would be for ever */
 	};
 }
@@ -298,7 +298,7 @@ bool pair_stalls(struct rdma_pair *pair, u32 ticks)
 		pair->silent++;
 	pair->seen = pair->ended;
 	spin_unlock_irq(&conn->lock);
-	return pair->silent > ticks;
+	return pair->silent >= ticks;
 }
 
 /* What rdma_cm tells us. */
