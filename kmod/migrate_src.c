@@ -911,7 +911,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to, u32 mode)
 	spin_lock_bh(&lproc->lock);
 	if (lproc->dying)
 		err = -ESHUTDOWN;
-	else if (p->flags & PROCLET_CREATE_PINNED || p->mig)
+	else if (p->flags & PROCLET_CREATE_PINNED || p->mig || p->epoch >= WIRE_EPOCH_MAX)
 		err = -EBUSY;
 	else if (!(lproc->members & node_bit(to)))
 		err = -EHOSTUNREACH;
