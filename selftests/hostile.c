@@ -59,12 +59,14 @@ static struct thing *own;		/* what node 2's proclet has */
 static struct wire_join our_join;	/* as IT has introduced itself */
 static union msg heard;
 static struct wire_mig query;		/* the last one */
+static unsigned int joins;		/* that have not been answered yet */
 
 static void hang_up(void)
 {
 	if (connected)
 		impostor_end(&me);
 	connected = false;
+	joins = 0;
 }
 
 /* The next of that type; a QUERY does not wait for that. */
@@ -76,20 +78,26 @@ static int await(__u32 type)
 		ret = impostor_hear(&me, &heard, sizeof(heard), 10000);
 		if (ret > 0 && heard.hdr.type == htole16(WIRE_QUERY))
 			query = heard.mig;
+		joins -= ret > 0 && heard.hdr.type == htole16(WIRE_JOIN_ACK);
 	} while (ret > 0 && heard.hdr.type != htole16(type));
 	return ret;
 }
 
 static int say(const void *msg)
 {
-	return impostor_say(&me, msg, le32toh(((const struct wire_hdr *)msg)->len));
+	const struct wire_hdr *hdr = msg;
+
+	joins += hdr->type == htole16(WIRE_JOIN);
+	return impostor_say(&me, msg, le32toh(hdr->len));
 }
 
 /* Does IT still listen? All that was said before has been handled then. */
 static int alive(void)
 {
-	int ret = say(&our_join) ?: await(WIRE_JOIN_ACK);
+	int ret = say(&our_join);
 
+	while (ret >= 0 && joins)
+		ret = await(WIRE_JOIN_ACK);
 	if (ret < 0) {
 		hang_up();
 		return -ECONNRESET;
@@ -487,7 +495,7 @@ static int do_packet(const struct order *o)
 {
 	struct rdma_hdr *hdr = (void *)impostor_tx(&me);
 	union msg *m = (void *)(hdr + 1);
-	__u32 len = make_msg(m, WIRE_JOIN), sent;
+	__u32 len = make_msg(m, WIRE_PULLED), sent;
 
 	hdr->credits = htole16(o->arg == CREDITS ? 0xffff : 0);
 	hdr->flags = htole16(o->arg == FLAGS ? 0x8000 : 0);
