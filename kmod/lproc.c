@@ -252,8 +252,8 @@ void lproc_handle_join_ack(struct peer *peer, const struct wire_join_ack *m)
 	spin_unlock_bh(&lproc->lock);
 	wake_up_all(&lproc->members_wq);
 	if (status == -EXDEV && !READ_ONCE(lproc->joining))
-		pr_err("proclet: node %s: %s on node %s does not match ours: %s\n",
-		       peer->node->name, lproc->name, peer->name, m->reason);
+		pr_err_ratelimited("proclet: node %s: %s on node %s does not match ours: %s\n",
+				   peer->node->name, lproc->name, peer->name, m->reason);
 	lproc_done(lproc);
 }
 

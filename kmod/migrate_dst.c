@@ -12,6 +12,9 @@
 #include "lproc.h"
 #include "trace.h"
 
+/* At most so many from a peer, which sends up to 512 (see node.move_wq) at a time. */
+#define INCOMING_MAX	1024
+
 /**
  * struct incoming - a proclet on its way to us; proclet.in
  * @entry: in lproc.incoming, under lproc.lock; not any more when it is certain to live here
@@ -130,6 +133,7 @@ static void in_free(struct incoming *in)
 	if (in->tail)
 		tail_put(in->tail);
 	node_charge(lproc->node, -(s64)in->charged);
+	atomic_dec(&in->peer->incoming);
 	peer_put(in->peer);
 	kfree(in);
 	lproc_moves_put(lproc);
@@ -293,12 +297,13 @@ static bool may_come(struct lproc *lproc, struct incoming *in)
 void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 			 const struct wire_prepare *w)
 {
-	struct incoming *in = kzalloc(sizeof(*in), GFP_KERNEL_ACCOUNT);
-	bool member;
+	bool many = atomic_inc_return(&peer->incoming) > INCOMING_MAX, member;
+	struct incoming *in = many ? NULL : kzalloc(sizeof(*in), GFP_KERNEL_ACCOUNT);
 
 	if (!in) {
+		atomic_dec(&peer->incoming);
 		migrate_send(peer, WIRE_REFUSE, lproc->key, le64_to_cpu(w->proclet),
-			     le64_to_cpu(w->mig), 0, -ENOMEM, 0);
+			     le64_to_cpu(w->mig), 0, many ? -EBUSY : -ENOMEM, 0);
 		return;
 	}
 	in->lproc = lproc;

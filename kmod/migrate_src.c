@@ -119,6 +119,7 @@ void migrate_src_recv(struct lproc *lproc, struct peer *peer, u32 type,
 /* The member on @node has gone; 0: our own goes. */
 void migrate_src_lost(struct lproc *lproc, u32 node)
 {
+	struct migration *m;
 	unsigned long index;
 	struct proclet *p;
 
@@ -126,6 +127,9 @@ void migrate_src_lost(struct lproc *lproc, u32 node)
 	xa_for_each(&lproc->proclets, index, p)
 		if (p->mig && (!node || p->mig->peer->id == node))
 			mig_event(p->mig, node ? EV_LOST : EV_END, 0);
+	list_for_each_entry(m, &lproc->donors, donor)
+		if (!node)
+			mig_event(m, EV_END, 0);
 	spin_unlock_bh(&lproc->lock);
 }
 
@@ -756,6 +760,23 @@ static void mig_free(struct migration *m)
 	kfree(m);
 }
 
+/*
+ * Wait until the destination has said that it no longer reads. When our own member goes,
+ * whose end waits for that, it does not have for ever: then its connection is lost.
+ */
+static void mig_let_go(struct migration *m, u32 said)
+{
+	said |= EV_DOWN;
+	wait_event(m->wait, READ_ONCE(m->events) & (said | EV_END));
+	if (wait_event_timeout(m->wait, READ_ONCE(m->events) & said,
+			       msecs_to_jiffies(READ_ONCE(answer_ms))))
+		return;
+	pr_warn("proclet: node %u: node %u does not let go of proclet %llx, dropping the connection\n",
+		m->p->lproc->node->id, m->peer->id, m->p->id);
+	m->peer->node->ops->peer_kick(m->peer);
+	wait_event(m->wait, READ_ONCE(m->events) & said);
+}
+
 /* It runs at the destination, which still reads pages of its heap here. */
 static void mig_donate(struct migration *m)
 {
@@ -763,7 +784,7 @@ static void mig_donate(struct migration *m)
 	ktime_t start = ktime_get();
 
 	/* It says so also when it does not want them any more. */
-	wait_event(m->wait, READ_ONCE(m->events) & (EV_FETCHED | EV_DOWN));
+	mig_let_go(m, EV_FETCHED);
 	spin_lock_bh(&lproc->lock);
 	list_del(&m->donor);
 	spin_unlock_bh(&lproc->lock);
@@ -795,8 +816,7 @@ static void migrate_fn(struct work_struct *work)
 		 * the connection, and all that use it.
 		 */
 		if (mig_readable(m))
-			wait_event(m->wait, READ_ONCE(m->events) &
-				   (EV_REFUSE | EV_READY | EV_FETCHED | EV_DOWN));
+			mig_let_go(m, EV_REFUSE | EV_READY | EV_FETCHED);
 		m->tail = false;
 	}
 	if (m->tail)
@@ -913,7 +933,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to, u32 mode)
 	spin_lock_bh(&lproc->lock);
 	if (lproc->dying)
 		err = -ESHUTDOWN;
-	else if (p->flags & PROCLET_CREATE_PINNED || p->mig)
+	else if (p->flags & PROCLET_CREATE_PINNED || p->mig || p->epoch >= WIRE_EPOCH_MAX)
 		err = -EBUSY;
 	else if (!(lproc->members & node_bit(to)))
 		err = -EHOSTUNREACH;

@@ -47,13 +47,15 @@ int msg_send(struct pnode *node, u32 to, struct xport_msg *msg)
 /* Nobody will read the payload of this message from its sender's pages. */
 static void msg_unread(struct peer *peer, const struct wire_hdr *hdr)
 {
-	const struct wire_payload *pl = &((const struct wire_reply *)hdr)->payload;
+	const struct wire_payload *pl = NULL;
 	struct wire_pulled *pulled;
 	struct xport_msg *msg;
 
 	if (le16_to_cpu(hdr->type) == WIRE_OP)
 		pl = &((const struct wire_op *)hdr)->payload;
-	if (!pl->ndescs)
+	else if (le16_to_cpu(hdr->type) == WIRE_REPLY)
+		pl = &((const struct wire_reply *)hdr)->payload;
+	if (!pl || !pl->ndescs)
 		return;
 	pulled = msg_new(&msg, WIRE_PULLED, le64_to_cpu(hdr->lproc), sizeof(*pulled));
 	if (!pulled)
@@ -73,8 +75,7 @@ static void msg_no_member(struct peer *peer, const struct wire_hdr *hdr)
 	BUILD_BUG_ON(offsetof(struct wire_prepare, mig) != offsetof(struct wire_mig, mig) ||
 		     offsetof(struct wire_offer, mig) != offsetof(struct wire_mig, mig));
 
-	if (le16_to_cpu(hdr->type) == WIRE_OP || le16_to_cpu(hdr->type) == WIRE_REPLY)
-		msg_unread(peer, hdr);
+	msg_unread(peer, hdr);
 	switch (le16_to_cpu(hdr->type)) {
 	case WIRE_PREPARE:
 	case WIRE_OFFER:
@@ -117,6 +118,30 @@ static bool for_source(const struct wire_hdr *hdr)
 	default:
 		return false;
 	}
+}
+
+/* What only members say: others have left, or were refused. */
+static bool for_members(u32 type)
+{
+	switch (type) {
+	case WIRE_EXIT:
+	case WIRE_OP:
+	case WIRE_REPLY:
+	case WIRE_CALL_AT:
+	case WIRE_PROBE:
+	case WIRE_PROBED:
+	case WIRE_CANCEL:
+	case WIRE_MOVED:
+	case WIRE_STACK_FREE:
+		return true;
+	default:
+		return false;	/* checked where needed, or for us to let go of something */
+	}
+}
+
+static bool is_member(const struct lproc *lproc, const struct peer *peer)
+{
+	return READ_ONCE(lproc->members) & node_bit(peer->id);
 }
 
 static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data, u32 len)
@@ -204,7 +229,12 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc), for_source(hdr));
 	if (!lproc)
 		return false;
-	clock_hear(lproc, hdr);
+	if (for_members(type) && !is_member(lproc, peer)) {
+		lproc_done(lproc);
+		return false;
+	}
+	if (is_member(lproc, peer))
+		clock_hear(lproc, hdr);
 	if (type == WIRE_OP)
 		done = op_recv_now(lproc, peer, data);
 	else if (type == WIRE_REPLY)
@@ -248,7 +278,13 @@ int xport_recv(struct peer *peer, const void *data, u32 len)
 		msg_no_member(peer, hdr);
 		return 0;
 	}
-	clock_hear(lproc, hdr);
+	if (for_members(le16_to_cpu(hdr->type)) && !is_member(lproc, peer)) {
+		msg_unread(peer, hdr);
+		lproc_done(lproc);
+		return 0;
+	}
+	if (is_member(lproc, peer))
+		clock_hear(lproc, hdr);
 	err = msg_dispatch(lproc, peer, data, len);
 	lproc_done(lproc);
 	return err == -EPROTO ? err : 0;

@@ -162,6 +162,7 @@ struct auth {
  * @msgs_in, @msgs_out, @bytes_in, @bytes_out: counted by the transport
  * @sends: in so many parts the transport sent them; several may have gone together
  * @connects, @disconnects: changes of @up since it was configured
+ * @incoming: proclets that it is sending us, of all members
  * @page_ns: what it has taken to read a page from us, on average; a guess, without a lock
  * @xport: the transport's state
  */
@@ -185,6 +186,7 @@ struct peer {
 	atomic64_t sends;
 	atomic64_t connects;
 	atomic64_t disconnects;
+	atomic_t incoming;
 	u32 page_ns;
 	struct rcu_head rcu;
 	void *xport;

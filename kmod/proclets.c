@@ -357,8 +357,10 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 			p->ended = true;
 		goto unlock;
 	}
-	if (p && p->epoch >= epoch)
-		goto unlock;		/* it is here, the news are old */
+	/* The news are old; or false, if it has not even been offered to anybody. */
+	if (p && (p->epoch >= epoch || p->state == PROCLET_PRESENT ||
+		  p->state == PROCLET_FREEZING || p->state == PROCLET_DYING))
+		goto unlock;
 	if (p && !node) {
 		/* Gone from where we have just sent it. */
 		if (p->state == PROCLET_MOVING || p->state == PROCLET_INDOUBT)

@@ -107,22 +107,21 @@ static int stack_alloc(struct lproc *lproc, u64 *stack)
 	u64 at;
 	int err;
 
-	at = stack_slot_alloc(lproc);
-	if (!at)
-		return -ENOMEM;
-	t = thread_create(lproc, at);
-	if (!t) {
+	do {
+		at = stack_slot_alloc(lproc);
+		if (!at)
+			return -ENOMEM;
+		t = thread_create(lproc, at);
+		err = t ? segment_publish(t->seg) : -ENOMEM;
+		if (err && t)
+			segment_put(t->seg);
+		/* In use, whatever a peer has said: its place is taken again now. */
+	} while (err == -EBUSY);
+	if (err)
 		stack_slot_free(lproc, at);
-		return -ENOMEM;
-	}
-	err = segment_publish(t->seg);
-	if (err) {
-		segment_put(t->seg);
-		stack_slot_free(lproc, at);
-		return err;
-	}
-	*stack = at;
-	return 0;
+	else
+		*stack = at;
+	return err;
 }
 
 /* Its addresses can be used again, by the node whose slice they are of. */

@@ -315,7 +315,11 @@ static int uring_event(struct lproc *lproc, struct io_uring_cmd *cmd, unsigned i
 	if (event.seq) {
 		if (copy_to_user(u64_to_user_ptr(args.event), &event, sizeof(event)))
 			return -EFAULT;
-		return args.after ? ret : 0;
+		if (!args.after || ret < 0)
+			return args.after ? ret : 0;
+		/* A worker of io_uring (6.1) forgets a command that returns more than 0. */
+		io_uring_cmd_done(cmd, ret, ret, issue_flags);
+		return -EIOCBQUEUED;
 	}
 	if (ret)
 		return ret;

@@ -236,7 +236,7 @@ static const char *check_prepare(const struct wire_prepare *prep)
 		return "heap segment";
 	if (brk > capacity || brk % WIRE_PAGE_SIZE)
 		return "reserved size";
-	if (!le64_to_cpu(prep->epoch))
+	if (!prep->epoch || le64_to_cpu(prep->epoch) > WIRE_EPOCH_MAX)
 		return "epoch";
 	/* Each thread brings at most its whole segment. */
 	if (le32_to_cpu(prep->nthreads) > (1u << 20) ||

@@ -23,6 +23,7 @@
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
 #define WIRE_ALIGN		8	/* of messages, where several are sent together */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */
+#define WIRE_EPOCH_MAX		(1ULL << 62)	/* moves of a proclet */
 #define WIRE_PAGE_SIZE		4096
 /* Descriptors that a payload of PROCLET_PAYLOAD_MAX can need at most. */
 #define WIRE_DESCS_MAX		160
@@ -387,7 +388,7 @@ struct wire_stack_free {
  * @hdr: .
  * @proclet: .
  * @mig: number of the migration, of the source's choice
- * @epoch: the one it will have at the destination
+ * @epoch: the one it will have at the destination, 1 to WIRE_EPOCH_MAX
  * @capacity: bytes of its segment
  * @brk: bytes reserved of it
  * @npages: pages that it has now, those of its threads included

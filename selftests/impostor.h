@@ -25,6 +25,8 @@ struct impostor {
 	unsigned char *memory;	/* receive buffers, one to send, one to READ into */
 	struct ibv_mr *mr;
 	__u32 owed;		/* credits */
+	unsigned char packet[WIRE_MSG_MAX];	/* what has come and not been heard yet */
+	__u32 at, end;
 	bool lost;
 	struct wire_challenge ours, its;
 };
@@ -85,7 +87,7 @@ static inline int impostor_post_all(struct impostor *i)
 	int ret = 0;
 
 	i->mr = ibv_reg_mr(i->ids[0]->pd, i->memory, IMPOSTOR_MEMORY,
-			   IBV_ACCESS_LOCAL_WRITE);
+			   IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ);
 	if (!i->mr)
 		return -errno;
 	for (int n = 0; n < IMPOSTOR_RX && !ret; n++)
@@ -125,6 +127,16 @@ static inline int impostor_dial(struct impostor *i, struct sockaddr_in *addr)
 			ret = knock_connect(i->channel, &hello, i->ids[n]);
 	}
 	return ret;
+}
+
+/* Node 2 of vcluster goes to node 3. */
+static inline int impostor_of_node2(struct impostor *i, __u16 port)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_port = htons(port) };
+
+	addr.sin_addr.s_addr = htonl(0x0a4d0003);
+	impostor_init(i, 2, 3);
+	return impostor_dial(i, &addr);
 }
 
 static inline int impostor_accept(struct impostor *i, struct rdma_cm_event *event)
@@ -174,47 +186,6 @@ static inline int impostor_listen(struct impostor *i, struct sockaddr_in *addr)
 	return ret;
 }
 
-/* The completion of the one work request that is under way. */
-static inline int impostor_sent(struct rdma_cm_id *id)
-{
-	struct timespec ms = { 0, 1000000 };
-	struct ibv_wc wc;
-	int n = 0;
-
-	for (int tries = 0; tries < 10000 && !n; tries++) {
-		n = ibv_poll_cq(id->send_cq, 1, &wc);
-		if (!n)
-			nanosleep(&ms, NULL);
-	}
-	if (n != 1)
-		return -ETIMEDOUT;
-	if (wc.status == IBV_WC_REM_ACCESS_ERR)
-		return -EREMOTEIO;
-	return wc.status == IBV_WC_SUCCESS ? 0 : -ECONNRESET;
-}
-
-/* Say @len bytes. */
-static inline int impostor_say(struct impostor *i, const void *msg, __u32 len)
-{
-	struct rdma_hdr *hdr = (void *)impostor_tx(i);
-	struct ibv_sge sge = { (uintptr_t)hdr, sizeof(*hdr) + len, i->mr->lkey };
-	struct ibv_send_wr wr = {
-		.sg_list = &sge,
-		.num_sge = 1,
-		.opcode = IBV_WR_SEND,
-		.send_flags = IBV_SEND_SIGNALED,
-	}, *bad;
-
-	hdr->credits = htole16(i->owed);
-	hdr->flags = 0;
-	hdr->len = htole32(len);
-	memcpy(hdr + 1, msg, len);
-	i->owed = 0;
-	if (ibv_post_send(i->ids[0]->qp, &wr, &bad))
-		return -EIO;
-	return impostor_sent(i->ids[0]);
-}
-
 /* The node has ended the connection. */
 static inline bool impostor_is_lost(struct impostor *i, int ms)
 {
@@ -230,15 +201,67 @@ static inline bool impostor_is_lost(struct impostor *i, int ms)
 	return i->lost;
 }
 
-/* Hear a message: its length, or -ECONNRESET, -ETIMEDOUT. */
-static inline int impostor_hear(struct impostor *i, void *msg, __u32 room, int ms)
+/* The completion of the one work request that is under way. */
+static inline int impostor_sent(struct impostor *i, struct rdma_cm_id *id)
+{
+	struct timespec ms = { 0, 1000000 };
+	struct ibv_wc wc;
+	int n = 0;
+
+	for (int tries = 0; tries < 10000 && !n; tries++) {
+		bool lost = impostor_is_lost(i, 0);
+
+		n = ibv_poll_cq(id->send_cq, 1, &wc);
+		if (!n && lost)
+			return -ECONNRESET;
+		if (!n)
+			nanosleep(&ms, NULL);
+	}
+	if (n != 1)
+		return -ETIMEDOUT;
+	if (wc.status == IBV_WC_REM_ACCESS_ERR)
+		return -EREMOTEIO;
+	return wc.status == IBV_WC_SUCCESS ? 0 : -ECONNRESET;
+}
+
+/* Send @len bytes from impostor_tx() on, whatever they are. */
+static inline int impostor_send(struct impostor *i, __u32 len)
+{
+	struct ibv_sge sge = { (uintptr_t)impostor_tx(i), len, i->mr->lkey };
+	struct ibv_send_wr wr = {
+		.sg_list = &sge,
+		.num_sge = 1,
+		.opcode = IBV_WR_SEND,
+		.send_flags = IBV_SEND_SIGNALED,
+	}, *bad;
+
+	if (ibv_post_send(i->ids[0]->qp, &wr, &bad))
+		return -EIO;
+	return impostor_sent(i, i->ids[0]);
+}
+
+/* Say @len bytes. */
+static inline int impostor_say(struct impostor *i, const void *msg, __u32 len)
+{
+	struct rdma_hdr *hdr = (void *)impostor_tx(i);
+
+	hdr->credits = htole16(i->owed);
+	hdr->flags = 0;
+	hdr->len = htole32(len);
+	memcpy(hdr + 1, msg, len);
+	i->owed = 0;
+	return impostor_send(i, sizeof(*hdr) + len);
+}
+
+/* Wait for a packet with messages: 0, or -ECONNRESET, -ETIMEDOUT. */
+static inline int impostor_receive(struct impostor *i, int ms)
 {
 	struct timespec nap = { 0, 1000000 };
 	const struct rdma_hdr *hdr;
 	struct ibv_wc wc;
-	__u32 len;
 
-	for (int tries = 0; tries < ms; tries++) {
+	i->at = i->end = 0;
+	for (int tries = 0; tries < ms && !i->end; tries++) {
 		bool lost = impostor_is_lost(i, 0);
 
 		if (ibv_poll_cq(i->ids[0]->recv_cq, 1, &wc) != 1) {
@@ -250,17 +273,36 @@ static inline int impostor_hear(struct impostor *i, void *msg, __u32 room, int m
 		if (wc.status != IBV_WC_SUCCESS)
 			return -ECONNRESET;
 		hdr = (void *)impostor_rx(i, wc.wr_id);
-		len = le32toh(hdr->len);
-		if (len > room || wc.byte_len != sizeof(*hdr) + len)
-			return -EMSGSIZE;
-		memcpy(msg, hdr + 1, len);
+		i->end = le32toh(hdr->len);
+		if (i->end > sizeof(i->packet) || wc.byte_len != sizeof(*hdr) + i->end)
+			return -EBADMSG;
+		memcpy(i->packet, hdr + 1, i->end);
 		if (impostor_post_rx(i, wc.wr_id))
 			return -ECONNRESET;
 		i->owed++;
-		if (len)
-			return len;
 	}
-	return -ETIMEDOUT;
+	return i->end ? 0 : -ETIMEDOUT;
+}
+
+/* Hear a message: its length, or -ECONNRESET, -ETIMEDOUT. */
+static inline int impostor_hear(struct impostor *i, void *msg, __u32 room, int ms)
+{
+	const struct wire_hdr *hdr;
+	__u32 len;
+	int ret;
+
+	if (i->at >= i->end) {
+		ret = impostor_receive(i, ms);
+		if (ret)
+			return ret;
+	}
+	hdr = (void *)(i->packet + i->at);
+	len = le32toh(hdr->len);
+	if (len < sizeof(*hdr) || len > i->end - i->at || len > room)
+		return -EMSGSIZE;
+	memcpy(msg, hdr, len);
+	i->at += (len + WIRE_ALIGN - 1) / WIRE_ALIGN * WIRE_ALIGN;
+	return len;
 }
 
 /* Hear messages until one is of that type. */
@@ -288,7 +330,7 @@ static inline int impostor_read(struct impostor *i, __u64 addr, __u32 rkey, __u3
 
 	if (ibv_post_send(i->ids[1]->qp, &wr, &bad))
 		return -EIO;
-	return impostor_sent(i->ids[1]);
+	return impostor_sent(i, i->ids[1]);
 }
 
 static inline void impostor_challenge(struct impostor *i, const char *key)
@@ -323,6 +365,28 @@ static inline void impostor_proof(const struct impostor *i, const char *key, boo
 	proof->hdr.type = htole16(WIRE_PROOF);
 	proof->hdr.len = htole32(sizeof(*proof));
 	hmac_sha256(key, &p, sizeof(p), proof->mac);
+}
+
+/* The handshake, as the node with the lower id and as it should be. */
+static inline int impostor_shake(struct impostor *i, const char *key)
+{
+	struct wire_proof proof, expected;
+	int ret;
+
+	impostor_challenge(i, key);
+	ret = impostor_say(i, &i->ours, sizeof(i->ours));
+	if (!ret)
+		ret = impostor_hear(i, &i->its, sizeof(i->its), 10000);
+	if (ret != sizeof(i->its))
+		return ret < 0 ? ret : -EBADMSG;
+	impostor_proof(i, key, true, &proof);
+	ret = impostor_say(i, &proof, sizeof(proof));
+	if (!ret)
+		ret = impostor_hear(i, &proof, sizeof(proof), 10000);
+	if (ret != sizeof(proof))
+		return ret < 0 ? ret : -EBADMSG;
+	impostor_proof(i, key, false, &expected);
+	return memcmp(&proof, &expected, sizeof(proof)) ? -EBADE : 0;
 }
 
 #endif /* PROCLET_SELFTEST_IMPOSTOR_H */

@@ -830,6 +830,8 @@ static void migrations(void)
 	}
 	REFUSED(make_prepare, wire_prepare, proclet, 0);
 	REFUSED(make_prepare, wire_prepare, epoch, 0);
+	REFUSED(make_prepare, wire_prepare, epoch, WIRE_EPOCH_MAX + 1);
+	ACCEPTED(make_prepare, wire_prepare, epoch, WIRE_EPOCH_MAX);
 	REFUSED(make_prepare, wire_prepare, capacity, 0);
 	REFUSED(make_prepare, wire_prepare, capacity, 4096);
 	REFUSED(make_prepare, wire_prepare, capacity, CAPACITY + 4096);
