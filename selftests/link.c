@@ -341,11 +341,11 @@ static ssize_t until_lost(void *root, const void *in, size_t in_len, void *out, 
 			ret = proclet_call(*(const proclet_t *)in, counted, NULL, 0, NULL, 0);
 		return ret == -ECONNRESET || ret == -EHOSTUNREACH ? 0 : -EPROTO;
 	}
-	while (!peer_down(*(const int *)in))
+	while (!peer_down(*(const int *)in)) {
 		if (ms_since(&began) > BOUND * 1e3)
 			return -ETIMEDOUT;
-		else
-			nanosleep(&ms, NULL);
+		nanosleep(&ms, NULL);
+	}
 	return 0;
 }
 PROCLET_METHOD(until_lost);
