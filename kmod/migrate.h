@@ -4,6 +4,7 @@
 #define _PROCLET_MIGRATE_H
 
 #include "lproc.h"
+#include "steps.h"
 
 /**
  * struct page_set - pages of a proclet that its destination can read

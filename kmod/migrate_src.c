@@ -54,6 +54,8 @@ MODULE_PARM_DESC(write_percent, "a heap moves by post-copy rather than pre-copy 
 #define EV_FETCHED	BIT(11)	/* the tail of a post-copy */
 #define EV_WHOLE	BIT(12)	/* so has the one that brought the proclet here */
 
+#define mig_step(m, step)	step_reach((m)->p->lproc->node, STEP_SRC_##step)
+
 static atomic64_t mig_ids;
 
 static void mig_event(struct migration *m, u32 event, s32 status)
@@ -280,6 +282,7 @@ static int mig_prepare(struct migration *m)
 	err = m->peer->node->ops->send(m->peer, msg);
 	if (err)
 		return -EHOSTUNREACH;
+	mig_step(m, PREPARE);
 	return mig_wait(m, EV_ACCEPT);
 }
 
@@ -315,6 +318,7 @@ static int mig_stop(struct migration *m)
 	unqueue_items(p);
 	spin_unlock_bh(&lproc->lock);
 
+	mig_step(m, FREEZE);
 	err = worker_freeze(p, ktime_add_ms(ktime_get(), READ_ONCE(freeze_ms)),
 			    &m->move.parked);
 	if (err)
@@ -365,6 +369,8 @@ static int mig_freeze(struct migration *m)
 		t->reply = NULL;
 	}
 	spin_unlock_bh(&lproc->lock);
+	if (!err)
+		mig_step(m, MOVING);
 	return err;
 }
 
@@ -484,6 +490,7 @@ static int mig_in_doubt(struct migration *m)
 	pr_warn("proclet: node %u: proclet %llx: node %u was lost while it took it over; in doubt until it is back\n",
 		lproc->node->id, p->id, m->peer->id);
 	op_flush(lproc, &requests);
+	mig_step(m, DOUBT);
 	if (m->op) {
 		op_reply(m->op, -ECONNRESET, NULL, 0);
 		m->op = NULL;
@@ -614,7 +621,10 @@ static int mig_early_round(struct migration *m, bool all)
 	spin_unlock_bh(&m->p->lproc->lock);
 	err = mig_offer_send(m, WIRE_OFFER_EARLY | (m->dirty ? WIRE_OFFER_READ : 0) |
 				(m->tail ? WIRE_OFFER_TAIL : 0));
-	return err ? err : mig_wait(m, EV_COPIED);
+	if (err)
+		return err;
+	mig_step(m, EARLY);
+	return mig_wait(m, EV_COPIED);
 }
 
 /*
@@ -717,13 +727,17 @@ static int mig_run(struct migration *m)
 		mig_threads_left(m);
 	err = mig_offer_send(m, m->tail ? WIRE_OFFER_TAIL : 0);
 	if (!err)
+		mig_step(m, OFFER);
+	if (!err)
 		err = m->tail ? mig_given(m) : mig_wait(m, EV_READY);
 	move->pull_ns = since(&t);
 	mig_trace(m, PULL, move->pull_ns, err);
 	if (!err && !m->tail) {
 		mig_learn(m, move->late_bytes >> PAGE_SHIFT, move->pull_ns);
 		mig_threads_left(m);
+		mig_step(m, READY);
 		mig_send(m, WIRE_COMMIT, 0);
+		mig_step(m, COMMIT);
 		err = mig_given(m);
 		move->commit_ns = since(&t);
 		mig_trace(m, COMMIT, move->commit_ns, err);
@@ -785,7 +799,10 @@ static void migrate_fn(struct work_struct *work)
 		err = -EHOSTUNREACH;	/* lost before anybody told us */
 	told = !m->op;		/* in doubt, and now decided */
 	op = m->op;
-	if (err) {
+	if (!err) {
+		mig_step(m, ACTIVE);
+	} else {
+		mig_step(m, ABORT);
 		if (!told)
 			mig_send(m, WIRE_ABORT, err);
 		/*
@@ -808,6 +825,7 @@ static void migrate_fn(struct work_struct *work)
 		mig_measure(m);
 	if (!err || err == -ENOENT) {
 		mig_forget(m, err ? 0 : m->peer->id);
+		mig_step(m, ABSENT);
 	} else {
 		spin_lock_bh(&lproc->lock);
 		lproc->stats.aborted++;
