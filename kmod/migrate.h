@@ -60,6 +60,7 @@ struct mig_offer {
  * @written: bits by index in the heap, all clear between two looks
  * @late: all others that travel; they belong to the frozen proclet
  * @tail: the destination reads @early after COMMIT (post-copy)
+ * @given: COMMIT, or the last offer of a post-copy, may have been sent; under lproc.lock
  * @weigh: pre-copy, if it does not write too much while the destination is asked
  * @donor: in lproc.donors, while it does
  * @offer: the one that the destination has not read yet
@@ -83,6 +84,7 @@ struct migration {
 	unsigned long *written;
 	struct page_set late;
 	bool tail;
+	bool given;
 	bool weigh;
 	struct list_head donor;
 	struct mig_offer offer;

@@ -137,6 +137,13 @@ void migrate_src_dying(struct proclet *p)
 		mig_event(p->mig, EV_DYING, 0);
 }
 
+/* It has moved on from where we have sent it, so it arrived there. */
+void migrate_src_news(struct proclet *p)
+{
+	if (p->mig && p->mig->given)
+		mig_event(p->mig, EV_ACTIVE, 0);
+}
+
 /* The memory of @id is here now, or what is not here has been lost. */
 void migrate_tail_ended(struct lproc *lproc, u64 id, bool whole)
 {
@@ -671,13 +678,16 @@ static int mig_early(struct migration *m)
 	}
 }
 
-/* Their addresses can come back before we have forgotten them. */
-static void mig_threads_left(struct migration *m)
+/* The point of no return: their addresses can come back before we have forgotten them. */
+static void mig_give(struct migration *m)
 {
 	struct thread *t;
 
 	list_for_each_entry(t, &m->p->threads, entry)
 		WRITE_ONCE(t->seg->left, true);
+	spin_lock_bh(&m->p->lproc->lock);
+	m->given = true;
+	spin_unlock_bh(&m->p->lproc->lock);
 }
 
 static int mig_run(struct migration *m)
@@ -724,7 +734,7 @@ static int mig_run(struct migration *m)
 		return err;
 	/* A proclet that leaves its memory behind is given away with the offer. */
 	if (m->tail)
-		mig_threads_left(m);
+		mig_give(m);
 	err = mig_offer_send(m, m->tail ? WIRE_OFFER_TAIL : 0);
 	if (!err)
 		mig_step(m, OFFER);
@@ -734,7 +744,7 @@ static int mig_run(struct migration *m)
 	mig_trace(m, PULL, move->pull_ns, err);
 	if (!err && !m->tail) {
 		mig_learn(m, move->late_bytes >> PAGE_SHIFT, move->pull_ns);
-		mig_threads_left(m);
+		mig_give(m);
 		mig_step(m, READY);
 		mig_send(m, WIRE_COMMIT, 0);
 		mig_step(m, COMMIT);
