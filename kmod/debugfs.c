@@ -95,6 +95,7 @@ void debugfs_node_add(struct pnode *node)
 		debugfs_create_file(hist_names[i], 0444, node->debugfs, &node->hists[i],
 				    &hist_fops);
 	debugfs_create_file("reset", 0200, node->debugfs, node, &reset_fops);
+	steps_node_add(node);
 }
 
 /* Waits until nobody reads or writes a file, so the node may go then. */

@@ -223,6 +223,7 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 		peer->node->ops->send(peer, msg);
 		spin_unlock_bh(&lproc->lock);
 		wake_up_all(&lproc->members_wq);
+		proclets_announce(lproc, peer->id);
 	} else {
 		peer->node->ops->send(peer, msg);
 	}

@@ -646,6 +646,7 @@ void location_erase(struct lproc *lproc, u64 id);
 struct location *location_take(struct lproc *lproc, u64 id);	/* lproc.lock */
 void location_lost(struct lproc *lproc, u32 node);
 void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also);
+void proclets_announce(struct lproc *lproc, u32 home);
 
 /* op.c: operations and replies on their way */
 struct op *op_alloc(struct lproc *lproc, gfp_t gfp);
@@ -793,6 +794,7 @@ void migrate_dst_recv(struct lproc *lproc, struct peer *peer, u32 type,
 		      const struct wire_mig *m);
 void migrate_dst_lost(struct lproc *lproc, u32 node);
 void migrate_src_dying(struct proclet *p);	/* lproc.lock */
+void migrate_src_news(struct proclet *p);	/* the same; it is elsewhere */
 bool migrate_src_token(struct proclet *p, struct proclet_token *token);	/* lproc.lock */
 void migrate_peer_down(struct lproc *lproc, struct peer *peer);
 void migrate_peer_up(struct lproc *lproc, struct peer *peer);

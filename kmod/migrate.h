@@ -4,6 +4,7 @@
 #define _PROCLET_MIGRATE_H
 
 #include "lproc.h"
+#include "steps.h"
 
 /**
  * struct page_set - pages of a proclet that its destination can read
@@ -77,6 +78,7 @@ struct mig_offer {
  * @stack_at: addresses of these, ascending
  * @late: all others that travel; they belong to the frozen proclet
  * @tail: the destination reads @early after COMMIT (post-copy)
+ * @given: COMMIT, or the last offer of a post-copy, may have been sent; under lproc.lock
  * @weigh: pre-copy, if it does not write too much while the destination is asked
  * @donor: in lproc.donors, while it does
  * @room: for its offers
@@ -103,6 +105,7 @@ struct migration {
 	u64 *stack_at;
 	struct page_set late;
 	bool tail;
+	bool given;
 	bool weigh;
 	struct list_head donor;
 	struct mig_room room;

@@ -10,6 +10,7 @@
 
 #include "compat.h"
 #include "lproc.h"
+#include "steps.h"
 #include "trace.h"
 
 /* At most so many from a peer, which sends up to 512 (see node.move_wq) at a time. */
@@ -96,6 +97,8 @@ struct incoming {
 	bool may_ask;
 };
 
+#define in_step(in, step)	step_reach((in)->lproc->node, STEP_DST_##step)
+
 static void in_answer(struct incoming *in, u32 type, s32 status, u64 ns)
 {
 	migrate_send(in->peer, type, in->lproc->key, in->id, in->mig, in->epoch, status,
@@ -148,6 +151,7 @@ static void in_drop(struct incoming *in, int err)
 	bool ended = false;
 	u64 start, size;
 
+	in_step(in, DROP);
 	list_for_each_entry_safe(t, tmp, &in->threads, entry) {
 		list_del_init(&t->entry);
 		if (t->reply)
@@ -251,6 +255,7 @@ static void in_prepare(struct work_struct *work)
 	u64 extra;
 	int err;
 
+	in_step(in, PREPARE);
 	p = proclet_alloc(lproc, in->id, in->capacity, in->brk);
 	if (IS_ERR(p)) {
 		in_drop(in, PTR_ERR(p));
@@ -273,10 +278,12 @@ static void in_prepare(struct work_struct *work)
 		err = err ? err : -EBUSY;
 	if (!err)
 		err = fill_spare(in);
-	if (err)
+	if (err) {
 		in_drop(in, err);
-	else
-		in_step_done(in, WIRE_ACCEPT);
+		return;
+	}
+	in_step(in, ACCEPT);
+	in_step_done(in, WIRE_ACCEPT);
 }
 
 /* A peer cannot bring what our own slice has never given out. */
@@ -404,10 +411,12 @@ static void in_arrived(struct work_struct *work)
 	offer_done(in);
 	if (early && in->offer_flags & WIRE_OFFER_READ)
 		in->copied = true;
-	if (in->tail)
+	if (in->tail) {
 		in_take(in);
-	else
-		in_step_done(in, early ? WIRE_COPIED : WIRE_READY);
+		return;
+	}
+	step_reach(in->lproc->node, early ? STEP_DST_COPIED : STEP_DST_READY);
+	in_step_done(in, early ? WIRE_COPIED : WIRE_READY);
 }
 
 static struct page *take_spare(struct list_head *spare)
@@ -744,6 +753,8 @@ static void in_offer(struct work_struct *work)
 	struct incoming *in = container_of(work, struct incoming, work);
 	int err;
 
+	step_reach(in->lproc->node, in->offer_flags & WIRE_OFFER_EARLY ? STEP_DST_EARLY :
+									 STEP_DST_OFFER);
 	if (!in->blob_ndescs) {
 		in->status = 0;
 		in_blob(work);
@@ -837,6 +848,7 @@ static void in_commit(struct incoming *in)
 	u32 n = 0, i;
 	u64 ns;
 
+	in_step(in, COMMIT);
 	in->tail = NULL;
 	if (tail)
 		tail_attach(tail, p->heap);
@@ -873,9 +885,11 @@ static void in_commit(struct incoming *in)
 	event_add(lproc, PROCLET_EVENT_MOVED_IN, in->peer->id, in->id);
 	spin_unlock_bh(&lproc->lock);
 	ns = ktime_to_ns(ktime_sub(ktime_get(), start));
+	in_step(in, ACTIVE);
 	in_answer(in, WIRE_ACTIVE, 0, ns);
 	if (tail)
 		tail_begin(tail);
+	in_step(in, MOVED);
 	trace_proclet_migrate(lproc->node->id, in->id, in->mig, lproc->node->id,
 			      MIGRATE_INSTALL, ns, 0);
 
@@ -897,6 +911,7 @@ static void in_query(struct lproc *lproc, struct peer *peer, const struct wire_m
 	u64 id = le64_to_cpu(w->proclet), mig = le64_to_cpu(w->mig);
 	bool off;
 
+	step_reach(lproc->node, STEP_DST_QUERY);
 	/*
 	 * What we have not dropped ourselves did run here. What is still incoming
 	 * will not: a COMMIT would have come before this, and an offer that gave it to

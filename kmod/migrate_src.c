@@ -54,6 +54,8 @@ MODULE_PARM_DESC(write_percent, "a heap moves by post-copy rather than pre-copy 
 #define EV_FETCHED	BIT(11)	/* the tail of a post-copy */
 #define EV_WHOLE	BIT(12)	/* so has the one that brought the proclet here */
 
+#define mig_step(m, step)	step_reach((m)->p->lproc->node, STEP_SRC_##step)
+
 static atomic64_t mig_ids;
 
 static void mig_event(struct migration *m, u32 event, s32 status)
@@ -137,6 +139,13 @@ void migrate_src_dying(struct proclet *p)
 {
 	if (p->mig)
 		mig_event(p->mig, EV_DYING, 0);
+}
+
+/* It has moved on from where we have sent it, so it arrived there. */
+void migrate_src_news(struct proclet *p)
+{
+	if (p->mig && p->mig->given)
+		mig_event(p->mig, EV_ACTIVE, 0);
 }
 
 /* The memory of @id is here now, or what is not here has been lost. */
@@ -284,6 +293,7 @@ static int mig_prepare(struct migration *m)
 	err = m->peer->node->ops->send(m->peer, msg);
 	if (err)
 		return -EHOSTUNREACH;
+	mig_step(m, PREPARE);
 	return mig_wait(m, EV_ACCEPT);
 }
 
@@ -319,6 +329,7 @@ static int mig_stop(struct migration *m)
 	unqueue_items(p);
 	spin_unlock_bh(&lproc->lock);
 
+	mig_step(m, FREEZE);
 	err = worker_freeze(p, ktime_add_ms(ktime_get(), READ_ONCE(freeze_ms)),
 			    &m->move.parked);
 	if (err)
@@ -369,6 +380,8 @@ static int mig_freeze(struct migration *m)
 		t->reply = NULL;
 	}
 	spin_unlock_bh(&lproc->lock);
+	if (!err)
+		mig_step(m, MOVING);
 	return err;
 }
 
@@ -488,6 +501,7 @@ static int mig_in_doubt(struct migration *m)
 	pr_warn("proclet: node %u: proclet %llx: node %u was lost while it took it over; in doubt until it is back\n",
 		lproc->node->id, p->id, m->peer->id);
 	op_flush(lproc, &requests);
+	mig_step(m, DOUBT);
 	if (m->op) {
 		op_reply(m->op, -ECONNRESET, NULL, 0);
 		m->op = NULL;
@@ -618,7 +632,10 @@ static int mig_early_round(struct migration *m, bool all)
 	spin_unlock_bh(&m->p->lproc->lock);
 	err = mig_offer_send(m, WIRE_OFFER_EARLY | (m->dirty ? WIRE_OFFER_READ : 0) |
 				(m->tail ? WIRE_OFFER_TAIL : 0));
-	return err ? err : mig_wait(m, EV_COPIED);
+	if (err)
+		return err;
+	mig_step(m, EARLY);
+	return mig_wait(m, EV_COPIED);
 }
 
 /*
@@ -665,13 +682,16 @@ static int mig_early(struct migration *m)
 	}
 }
 
-/* Their addresses can come back before we have forgotten them. */
-static void mig_threads_left(struct migration *m)
+/* The point of no return: their addresses can come back before we have forgotten them. */
+static void mig_give(struct migration *m)
 {
 	struct thread *t;
 
 	list_for_each_entry(t, &m->p->threads, entry)
 		WRITE_ONCE(t->seg->left, true);
+	spin_lock_bh(&m->p->lproc->lock);
+	m->given = true;
+	spin_unlock_bh(&m->p->lproc->lock);
 }
 
 static int mig_run(struct migration *m)
@@ -718,16 +738,20 @@ static int mig_run(struct migration *m)
 		return err;
 	/* A proclet that leaves its memory behind is given away with the offer. */
 	if (m->tail)
-		mig_threads_left(m);
+		mig_give(m);
 	err = mig_offer_send(m, m->tail ? WIRE_OFFER_TAIL : 0);
+	if (!err)
+		mig_step(m, OFFER);
 	if (!err)
 		err = m->tail ? mig_given(m) : mig_wait(m, EV_READY);
 	move->pull_ns = since(&t);
 	mig_trace(m, PULL, move->pull_ns, err);
 	if (!err && !m->tail) {
 		mig_learn(m, move->late_bytes >> PAGE_SHIFT, move->pull_ns);
-		mig_threads_left(m);
+		mig_give(m);
+		mig_step(m, READY);
 		mig_send(m, WIRE_COMMIT, 0);
+		mig_step(m, COMMIT);
 		err = mig_given(m);
 		move->commit_ns = since(&t);
 		mig_trace(m, COMMIT, move->commit_ns, err);
@@ -806,7 +830,10 @@ static void migrate_fn(struct work_struct *work)
 		err = -EHOSTUNREACH;	/* lost before anybody told us */
 	told = !m->op;		/* in doubt, and now decided */
 	op = m->op;
-	if (err) {
+	if (!err) {
+		mig_step(m, ACTIVE);
+	} else {
+		mig_step(m, ABORT);
 		if (!told)
 			mig_send(m, WIRE_ABORT, err);
 		/*
@@ -830,6 +857,7 @@ static void migrate_fn(struct work_struct *work)
 		mig_measure(m);
 	if (!err || err == -ENOENT) {
 		mig_forget(m, err ? 0 : m->peer->id);
+		mig_step(m, ABSENT);
 	} else {
 		spin_lock_bh(&lproc->lock);
 		lproc->stats.aborted++;

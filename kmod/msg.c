@@ -3,6 +3,7 @@
 #include <linux/slab.h>
 
 #include "lproc.h"
+#include "steps.h"
 
 /* Up to this size messages of the protocols, whose loss nobody would notice. */
 #define MSG_SHORT	256
@@ -181,6 +182,8 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 		cancel_recv(lproc, peer, data);
 		return 0;
 	case WIRE_MOVED:
+		if (PROCLET_ID_HOME(le64_to_cpu(moved->proclet)) == lproc->node->id)
+			step_reach(lproc->node, STEP_HOME_MOVED);
 		location_set(lproc, le64_to_cpu(moved->proclet),
 			     le64_to_cpu(moved->epoch), le32_to_cpu(moved->node),
 			     peer->id);

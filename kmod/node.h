@@ -238,7 +238,7 @@ void auth_free_keys(struct pnode *node);
 void auth_init(struct peer *peer);
 int auth_recv(struct peer *peer, const void *data, u32 len);	/* while it is not up */
 
-/* config.c, sysfs.c, debugfs.c, proc.c */
+/* config.c, sysfs.c, debugfs.c, steps.c, proc.c */
 int config_init(void);
 void config_exit(void);
 int sysfs_init(void);
@@ -250,6 +250,7 @@ void debugfs_init(void);
 void debugfs_exit(void);
 void debugfs_node_add(struct pnode *node);
 void debugfs_node_del(struct pnode *node);
+void steps_node_add(struct pnode *node);	/* files in its debugfs directory */
 void hist_add(struct pnode *node, enum hist_name name, u64 ns);	/* in any context */
 int proc_init(void);
 void proc_exit(void);

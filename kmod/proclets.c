@@ -361,6 +361,8 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 	if (p && (p->epoch >= epoch || p->state == PROCLET_PRESENT ||
 		  p->state == PROCLET_FREEZING || p->state == PROCLET_DYING))
 		goto unlock;
+	if (p)
+		migrate_src_news(p);
 	if (p && !node) {
 		/* Gone from where we have just sent it. */
 		if (p->state == PROCLET_MOVING || p->state == PROCLET_INDOUBT)
@@ -447,6 +449,33 @@ void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also
 		else
 			moved_send(lproc, to[i], id, epoch, node);
 	}
+}
+
+/*
+ * A member on node @home is connected: what it might have missed of its proclets that are
+ * here. Whom it does not know it does not take in.
+ */
+void proclets_announce(struct lproc *lproc, u32 home)
+{
+	unsigned long index = 0;
+	u64 id = 0, epoch = 0;
+	struct proclet *p;
+
+	do {
+		spin_lock_bh(&lproc->lock);
+		xa_for_each_start(&lproc->proclets, index, p, index) {
+			if (PROCLET_ID_HOME(p->id) != home || p->state == PROCLET_ABSENT ||
+			    p->state == PROCLET_INCOMING || p->state == PROCLET_DYING)
+				continue;
+			id = p->id;
+			epoch = p->epoch;
+			break;
+		}
+		spin_unlock_bh(&lproc->lock);
+		if (p)
+			moved_send(lproc, home, id, epoch, lproc->node->id);
+		cond_resched();
+	} while (p && index++ < ULONG_MAX);
 }
 
 /* Tell node @to, which asked us, where we believe @id to be. */

@@ -17,6 +17,7 @@
 #include <linux/slab.h>
 
 #include "lproc.h"
+#include "steps.h"
 #include "trace.h"
 
 static unsigned int tail_pages = 16;
@@ -345,6 +346,7 @@ static void tail_check_end(struct tail *t)
 	spin_lock_bh(&lproc->lock);
 	list_del(&t->entry);
 	spin_unlock_bh(&lproc->lock);
+	step_reach(lproc->node, STEP_DST_FETCHED);
 	migrate_send(t->peer, WIRE_FETCHED, lproc->key, t->proclet, t->mig, 0, 0, 0);
 	trace_proclet_migrate(lproc->node->id, t->proclet, t->mig, lproc->node->id,
 			      MIGRATE_TAIL, ktime_to_ns(ktime_sub(ktime_get(), t->began)),
@@ -374,6 +376,7 @@ static void tail_read_end(struct work_struct *work)
 	struct segment *heap = t->heap;
 	u32 i;
 
+	step_reach(t->lproc->node, STEP_DST_TAIL);
 	down_read(&heap->sem);
 	for (i = 0; !r->status && !heap->gone && i < r->rd.npages; i++) {
 		segment_add_page(heap, t->set.index[r->first + i], r->pages[i],
