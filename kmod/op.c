@@ -59,19 +59,14 @@ void op_lose_bytes(struct op *op)
 		op->result = -ECONNRESET;
 }
 
-/* Answer it with a copy of @data. */
+/* Answer it with a copy of @data, which is short, and so is not lost for want of memory. */
 void op_reply(struct op *op, s64 result, const void *data, u32 len)
 {
 	len = min_t(u64, len, op->out_cap);
 	payload_free(&op->payload);
-	op->result = result;
-	if (len) {
-		if (payload_alloc(&op->payload, len))
-			op_lose_bytes(op);
-		else
-			payload_fill(&op->payload, data, len);
-	}
-	op_reply_payload(op, op->result);
+	if (len && !payload_alloc_short(&op->payload, len, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL))
+		payload_fill(&op->payload, data, len);
+	op_reply_payload(op, result);
 }
 
 static void op_fail(struct op *op, int err)

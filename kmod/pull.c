@@ -251,7 +251,11 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 	int err;
 
 	op->from = peer->id;
-	err = payload_alloc(&op->payload, len);
+	/* The bytes of a reply are lost only if they are many: it may be an id. */
+	if (op->is_reply && !n)
+		err = payload_alloc_short(&op->payload, len, GFP_KERNEL_ACCOUNT | __GFP_NOFAIL);
+	else
+		err = payload_alloc(&op->payload, len);
 	if (err)
 		goto fail;
 	if (!n) {
