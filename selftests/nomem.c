@@ -9,13 +9,11 @@
  * destination.
  */
 #include "command.h"
+#include "raw.h"
 #include "ring.h"
-
-#include <fcntl.h>
 
 #define FAIL		"/sys/module/proclet_fail/parameters/"
 #define FAIL_MODULE	"/vc/proclet_fail.ko"
-#define PAGE		4096
 #define BACK		60	/* seconds in which a lost connection is back */
 
 struct place {
@@ -310,10 +308,13 @@ static int check_stock(const struct left *before)
 	return KSFT_PASS;
 }
 
+/* In the last sweep. */
+static unsigned int failed;
+
 /* Repeat a scenario until nothing fails any more. */
 static int sweep(int (*scenario)(void))
 {
-	unsigned int ways = 0, failed = 0, quiet = 0, n;
+	unsigned int ways = 0, quiet = 0, n;
 	static char way[PAGE];
 	struct left before[2];
 	int ret;
@@ -325,6 +326,7 @@ static int sweep(int (*scenario)(void))
 
 		CHECK_EQ(proclet_create(&homes[i], &attr), 0);
 	}
+	failed = 0;
 	/* What is allocated only once, and that it works. */
 	failing = false;
 	TRY(scenario());
@@ -360,7 +362,6 @@ static int sweep(int (*scenario)(void))
 		}
 	}
 	diag("%u failures, on %u ways", failed, ways);
-	CHECK_GE(failed, 1);
 	TRY(scenario());
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(proclet_destroy(homes[i]), 0);
@@ -440,7 +441,13 @@ static int do_calls(void)
 	}
 	return KSFT_PASS;
 }
-SWEEP(calls)
+
+static int calls(void)
+{
+	TRY(sweep(do_calls));
+	CHECK_GE(failed, 20);
+	return KSFT_PASS;
+}
 
 static int do_objects(void)
 {
@@ -596,6 +603,151 @@ static int do_rings(void)
 }
 SWEEP(rings)
 
+/* ---- nodes and members ---- */
+
+#define CONFIG	"/sys/kernel/config/proclet/"
+
+/* Two nodes more, connected with one another. */
+static const char configure[] =
+	"echo 0123456789abcdef0123456789abcdef | procletctl key add proclet:nomem && "
+	"procletctl node add x1 id=30 transport=$T $A keys=proclet:nomem && "
+	"procletctl node add x2 id=31 transport=$T $B keys=proclet:nomem && "
+	"procletctl peer add x1 x2 id=31 $B && procletctl peer add x2 x1 id=30 $A && "
+	"procletctl node enable x1 2>/tmp/enable && procletctl node enable x2 2>/tmp/enable";
+
+static const char unconfigure[] =
+	"for n in x1 x2; do [ ! -d " CONFIG "$n ] || procletctl node del $n || exit 1; done";
+
+static int do_configuration(void)
+{
+	char transport[32];
+	bool rdma;
+	int ret;
+
+	CHECK_EQ(node_read(NODES_CLASS, nodes[0], "transport", transport), 0);
+	rdma = !strncmp(transport, "rdma", 4);
+	setenv("T", rdma ? "rdma" : "loop", 1);
+	setenv("A", rdma ? "addr=10.77.0.1 port=8001" : "", 1);
+	setenv("B", rdma ? "addr=10.77.0.1 port=8002" : "", 1);
+	ret = system(configure);
+	if (!failing)
+		CHECK_EQ(ret, 0);
+	/* Whoever is configured connects, if not at once. */
+	if (!ret)
+		CHECK_EQ(system("procletctl wait -t 60 x1 && procletctl wait -t 60 x2"), 0);
+	ret = system(unconfigure);
+	if (ret && failing)
+		ret = system(unconfigure);
+	CHECK_EQ(ret, 0);
+	CHECK_EQ(access(CONFIG "x1", F_OK), -1);
+	CHECK_EQ(access(CONFIG "x2", F_OK), -1);
+	return KSFT_PASS;
+}
+SWEEP(configuration)
+
+#define JOIN_NAME	"nomem-join"
+
+static __u64 join_run(void)
+{
+	return strtoull(getenv("PROCLET_RUN") ?: "0", NULL, 16) + 1;
+}
+
+/* A member on the other node that is there all the time; it goes with the test's. */
+static int sit(void)
+{
+	int fd = raw_open();
+
+	if (fd < 0 || raw_join(fd, JOIN_NAME, join_run()))
+		return 1;
+	for (;;)
+		pause();
+}
+
+/* A process of this one: joins it, and leaves. 0: it worked; 1: as it may fail; 2 */
+#define JOINED(what) do {						\
+	long long joined_ = (long long)(what);				\
+									\
+	if (joined_ < 0 && right(joined_))				\
+		return 1;						\
+	if (joined_ < 0) {						\
+		fprintf(stderr, "%s: %lld\n", #what, joined_);		\
+		return 2;						\
+	}								\
+} while (0)
+
+static __u64 here, there;
+
+static int join(int fd, __u32 other)
+{
+	struct proclet_create_args args = { .capacity = MIB, .root_size = 64 };
+	volatile struct proclet_heap *heap;
+	__u64 stack = 0;
+
+	JOINED(fd);
+	JOINED(raw_join(fd, JOIN_NAME, join_run()));
+	JOINED(raw_members(fd, 2, 60000, NULL));
+	JOINED(raw_map_region(fd));
+	if (!raw_map_workers(fd) || !raw_map_presence(fd))
+		JOINED(-errno);
+	JOINED(raw_create(fd, &args, 0, &here));
+	JOINED(raw_create(fd, &args, other, &there));
+	JOINED(raw_brk(fd, here, 40 * PAGE));
+	heap = (void *)PROCLET_ID_HEAP(here);
+	if (heap->id != here)
+		return 2;
+	JOINED(raw_stack(fd, PROCLET_STACK_ALLOC, &stack));
+	*(volatile char *)(stack + PROCLET_STACK_SIZE - 1) = 1;
+	JOINED(raw_stack(fd, PROCLET_STACK_FREE, &stack));
+	JOINED(raw_migrate(fd, here, other));
+	JOINED(raw_locate(fd, here));
+	return 0;
+}
+
+/* The next one will have the same addresses, so nothing may stay with the other. */
+static int join_and_leave(__u32 other)
+{
+	int fd = raw_open(), ret = join(fd, other);
+
+	while (here && right(raw_destroy(fd, here)))
+		;
+	while (there && right(raw_destroy(fd, there)))
+		;
+	return ret;
+}
+
+static int do_joining(void)
+{
+	char program[512], text[600];
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+	int ret;
+
+	CHECK_GE(n, 1);
+	program[n] = 0;
+	snprintf(text, sizeof(text), "timeout 120 %s join %d 1>&2", program, nodes[1]);
+	ret = system(text);
+	CHECK(WIFEXITED(ret));
+	GOOD(WEXITSTATUS(ret) == 1 ? -ENOMEM : WEXITSTATUS(ret), 0);
+	return KSFT_PASS;
+}
+
+static int joining(void)
+{
+	char program[512], text[600];
+	proclet_t other;
+	ssize_t n = readlink("/proc/self/exe", program, sizeof(program) - 1);
+
+	TRY(tap_nodes(2));
+	CHECK_GE(n, 1);
+	program[n] = 0;
+	TRY(make(&other, nodes[1], 1 << 20, 8));
+	made_count--;
+	snprintf(text, sizeof(text), "PROCLET_NODE=%d %s sit </dev/null 1>&2 &", nodes[1],
+		 program);
+	CHECK_EQ(proclet_call(other, command, text, strlen(text) + 1, NULL, 0), 0);
+	CHECK_EQ(proclet_destroy(other), 0);
+	return sweep(do_joining);
+}
+
 static int do_views(void)
 {
 	/* Whoever reads may be told that there is no memory. */
@@ -616,6 +768,8 @@ static const struct tap_test tests[] = {
 	{ "large", large, 1800 },
 	{ "rings", rings, 1800 },
 	{ "views", views, 1800 },
+	{ "configuration", configuration, 1800 },
+	{ "joining", joining, 1800 },
 };
 
 static int root(int argc, char **argv)
@@ -625,6 +779,10 @@ static int root(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "sit"))
+		return sit();
+	if (argc > 2 && !strcmp(argv[1], "join"))
+		return join_and_leave(strtoul(argv[2], NULL, 10));
 	lproc_set_flags(LPROC_SURVIVE);
 	return lproc_main("nomem", root, argc, argv) & 0xff;
 }
