@@ -28,6 +28,7 @@
 
 struct file;
 struct incoming;
+struct mem_cgroup;
 struct migration;
 struct names;
 struct seq_file;
@@ -535,6 +536,21 @@ static inline struct proclet_tcb *thread_tcb(struct thread *t)
 	return page ? page_address(page) : NULL;
 }
 
+/*
+ * For memory of a member. Where its control group has reached its limit the operation
+ * fails, rather than somebody else's message have the member killed.
+ */
+#define GFP_MEMBER	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/* Between charge_begin() and charge_end() memory is charged to a member, whoever we are. */
+struct charge {
+	struct mem_cgroup *memcg;
+	struct mem_cgroup *before;
+};
+
+void charge_begin(struct charge *c, struct lproc *lproc);
+void charge_end(struct charge *c);
+
 /* lproc.c: members and their life */
 int lproc_join(struct file *file, struct proclet_join *join);
 int lproc_members(struct lproc *lproc, struct proclet_members *m);
@@ -576,6 +592,7 @@ int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */
 struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp);
+int segment_populate(struct segment *seg, u64 off, u32 len);	/* sem held */
 struct page *segment_add_page(struct segment *seg, unsigned long index, struct page *page,
 			      gfp_t gfp);
 u64 heap_slot_alloc(struct lproc *lproc, u64 size);	/* address, 0: none */

@@ -102,7 +102,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 	struct proclet *p;
 	int err;
 
-	p = kzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
+	p = kzalloc(sizeof(*p), GFP_MEMBER);
 	if (!p)
 		return ERR_PTR(-ENOMEM);
 	p->id = id;
@@ -127,7 +127,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 		goto put;
 	}
 	refcount_inc(&p->heap->ref);	/* one for the region, one for p */
-	err = xa_insert_bh(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_KERNEL_ACCOUNT);
+	err = xa_insert_bh(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_MEMBER);
 	if (err) {
 		segment_put(p->heap);
 		goto put;
@@ -195,7 +195,7 @@ s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, 
 	}
 	p->flags = args->flags;
 	p->refs = 1;
-	page = segment_page(p->heap, 0, GFP_KERNEL_ACCOUNT);
+	page = segment_page(p->heap, 0, GFP_MEMBER);
 	if (!page) {
 		err = -ENOMEM;
 		goto discard;

@@ -120,14 +120,14 @@ void tail_put(struct tail *t)
 struct tail *tail_alloc(struct lproc *lproc, struct peer *peer, u64 proclet, u64 mig,
 			struct tail_set *set)
 {
-	struct tail *t = kzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
+	struct tail *t = kzalloc(sizeof(*t), GFP_MEMBER);
 	u32 i, n = 0;
 
 	if (!t)
 		return NULL;
-	t->first = kvmalloc_array(set->ndescs + 1, sizeof(*t->first), GFP_KERNEL_ACCOUNT);
-	t->begun = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_KERNEL_ACCOUNT);
-	t->here = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_KERNEL_ACCOUNT);
+	t->first = kvmalloc_array(set->ndescs + 1, sizeof(*t->first), GFP_MEMBER);
+	t->begun = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_MEMBER);
+	t->here = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_MEMBER);
 	if (!t->first || !t->begun || !t->here) {
 		kvfree(t->first);
 		kvfree(t->begun);

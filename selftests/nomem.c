@@ -609,11 +609,12 @@ SWEEP(rings)
 
 /* Two nodes more, connected with one another. */
 static const char configure[] =
+	"exec 2>/tmp/configure; "
 	"echo 0123456789abcdef0123456789abcdef | procletctl key add proclet:nomem && "
 	"procletctl node add x1 id=30 transport=$T $A keys=proclet:nomem && "
 	"procletctl node add x2 id=31 transport=$T $B keys=proclet:nomem && "
 	"procletctl peer add x1 x2 id=31 $B && procletctl peer add x2 x1 id=30 $A && "
-	"procletctl node enable x1 2>/tmp/enable && procletctl node enable x2 2>/tmp/enable";
+	"procletctl node enable x1 && procletctl node enable x2";
 
 static const char unconfigure[] =
 	"for n in x1 x2; do [ ! -d " CONFIG "$n ] || procletctl node del $n || exit 1; done";
