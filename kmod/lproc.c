@@ -87,6 +87,24 @@ void lproc_done(struct lproc *lproc)
 	spin_unlock_bh(&node->lprocs_lock);
 }
 
+/* The budgets of a heap: its member's and the node's. */
+int lproc_reserve(struct lproc *lproc, s64 bytes)
+{
+	struct pnode *node = lproc->node;
+
+	if (bytes <= 0) {
+		budget_give(&lproc->reserved, -bytes);
+		budget_give(&node->reserved, -bytes);
+		return 0;
+	}
+	if (!budget_take(&lproc->reserved, &node->member_budget, bytes))
+		return -ENOMEM;
+	if (budget_take(&node->reserved, &node->budget, bytes))
+		return 0;
+	budget_give(&lproc->reserved, bytes);
+	return -ENOMEM;
+}
+
 void charge_begin(struct charge *c, struct lproc *lproc)
 {
 	struct task_struct *task;

@@ -364,6 +364,8 @@ struct location {
  * @node: .
  * @ident: what the other members' must equal
  * @flags: PROCLET_JOIN_*, likewise
+ * @reserved: bytes that its proclets here have reserved
+ * @nproclets: that are here, on their way here, or just being freed
  * @uid: of the user who joined: members are of one user
  * @mm: of the member; compared, never dereferenced
  * @tgid: of the member; compared only
@@ -446,6 +448,8 @@ struct lproc {
 	struct pnode *node;
 	struct proclet_ident ident;
 	u32 flags;
+	atomic64_t reserved;
+	atomic64_t nproclets;
 	kuid_t uid;
 	struct mm_struct *mm;
 	struct pid *tgid;
@@ -548,6 +552,7 @@ struct charge {
 	struct mem_cgroup *before;
 };
 
+int lproc_reserve(struct lproc *lproc, s64 bytes);	/* -ENOMEM; negative: give back */
 void charge_begin(struct charge *c, struct lproc *lproc);
 void charge_end(struct charge *c);
 

@@ -129,7 +129,7 @@ static void in_free(struct incoming *in)
 	tail_set_free(&in->early);
 	if (in->tail)
 		tail_put(in->tail);
-	node_charge(lproc->node, -(s64)in->charged);
+	lproc_reserve(lproc, -(s64)in->charged);
 	peer_put(in->peer);
 	kfree(in);
 	lproc_moves_put(lproc);
@@ -252,7 +252,7 @@ static int in_make(struct incoming *in)
 		return PTR_ERR(p);
 	/* The threads' pages: charged only while we must trust the source. */
 	extra = (in->npages << PAGE_SHIFT) - min(in->npages << PAGE_SHIFT, in->brk);
-	err = node_charge(lproc->node, extra);
+	err = lproc_reserve(lproc, extra);
 	if (!err)
 		in->charged = extra;
 	in->p = p;
@@ -684,7 +684,7 @@ static int in_begin(struct incoming *in)
 	wts = (const void *)(exts + le32_to_cpu(blob->nextents));
 	/* It may have grown since PREPARE. */
 	if (le64_to_cpu(segs[0].limit) > in->p->charged) {
-		err = node_charge(in->lproc->node,
+		err = lproc_reserve(in->lproc,
 				  le64_to_cpu(segs[0].limit) - in->p->charged);
 		if (err)
 			return err;

@@ -308,11 +308,145 @@ static int limit_refuses_bytes(void)
 	return KSFT_PASS;
 }
 
+/* ---- a slow callee ---- */
+
+#define CALLERS		32
+#define CALLS		4	/* of each, one after the other */
+
+struct gate {
+	volatile __u32 open;
+	__u32 inside;
+	__u32 passed;
+};
+
+static ssize_t pass(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	const struct timespec ms = { 0, 5000000 };
+	struct gate *g = root;
+
+	__atomic_add_fetch(&g->inside, 1, __ATOMIC_RELAXED);
+	while (!__atomic_load_n(&g->open, __ATOMIC_RELAXED))
+		nanosleep(&ms, NULL);
+	__atomic_add_fetch(&g->passed, 1, __ATOMIC_RELAXED);
+	return answer_checksum(in, in_len, out, out_cap);
+}
+PROCLET_METHOD(pass);
+
+static proclet_t slow;
+static unsigned char argument[MIB];
+static __u64 argument_sum;
+static unsigned int right_answers;
+
+static void *call_slow(void *unused)
+{
+	__u64 sum;
+
+	(void)unused;
+	for (int i = 0; i < CALLS; i++) {
+		sum = 0;
+		if (proclet_call(slow, pass, argument, sizeof(argument), &sum, sizeof(sum)) ==
+		    sizeof(sum) && sum == argument_sum)
+			__atomic_add_fetch(&right_answers, 1, __ATOMIC_RELAXED);
+	}
+	return NULL;
+}
+
+/*
+ * A caller has one call under way, so those of a callee that stands still take what their
+ * number says, and no more, however long it stands: here the bytes on their way, there
+ * these and the stacks that they go to.
+ */
+static int slow_callee(void)
+{
+	pthread_t threads[CALLERS];
+	ssize_t before[2], most[2] = {}, now;
+	struct gate g;
+	__u32 one = 1;
+
+	TRY(setup());
+	memset(argument, 7, sizeof(argument));
+	argument_sum = checksum(argument, sizeof(argument));
+	TRY(make(&slow, nodes[1], 1 << 20, sizeof(struct gate)));
+	for (int i = 0; i < 2; i++)
+		before[i] = current_of(i);
+	right_answers = 0;
+	for (int i = 0; i < CALLERS; i++)
+		CHECK_EQ(pthread_create(&threads[i], NULL, call_slow, NULL), 0);
+	/* All are there, and a while longer. */
+	for (int tries = 0, more = 100; more && tries < 3000; tries++) {
+		CHECK_EQ(proclet_read(slow, 0, &g, sizeof(g)), sizeof(g));
+		more -= g.inside == CALLERS;
+		for (int i = 0; i < 2; i++) {
+			now = current_of(i);
+			if (now > most[i])
+				most[i] = now;
+		}
+		usleep(5000);
+	}
+	CHECK_EQ(proclet_write(slow, offsetof(struct gate, open), &one, sizeof(one)),
+		 sizeof(one));
+	for (int i = 0; i < CALLERS; i++)
+		pthread_join(threads[i], NULL);
+	CHECK_EQ(g.inside, CALLERS);
+	CHECK_EQ(right_answers, CALLERS * CALLS);
+	for (int i = 0; i < 2; i++) {
+		diag("node %d: %zd KiB more for %d calls of %ld KiB", nodes[i],
+		     (most[i] - before[i]) / 1024, CALLERS, MIB / 1024);
+		CHECK_GE(before[i] + 2 * CALLERS * MIB + BYTES, most[i]);
+	}
+	CHECK_EQ(proclet_read(slow, 0, &g, sizeof(g)), sizeof(g));
+	CHECK_EQ(g.passed, CALLERS * CALLS);
+	TRY(shrinks(0, before[0] + BYTES));
+	return KSFT_PASS;
+}
+
+/* ---- budgets ---- */
+
+static int set_member(const char *name, unsigned long value)
+{
+	char text[120];
+
+	snprintf(text, sizeof(text), "echo %lu >/sys/kernel/config/proclet/n%d/%s", value,
+		 nodes[1], name);
+	return run_on(nodes[1], text);
+}
+
+/* Those of a member refuse what would move in, too. */
+static int budgets_refuse_moves(void)
+{
+	struct proclet_attr attr = { 1 << 20, 0, PROCLET_PINNED, 8 };
+	struct proclet_stats s;
+	__u64 sum, again;
+	proclet_t p, one_more;
+
+	TRY(tap_nodes(2));
+	attr.node = nodes[1];
+	TRY(filled(&p, 0, &sum));
+	TRY(set_member("member_budget", BYTES / 2));
+	CHECK_EQ(proclet_migrate(p, nodes[1], 0), -ENOMEM);
+	TRY(set_member("member_budget", 0));
+	CHECK_EQ(lproc_stats(nodes[1], &s), 0);
+	/* One more; that of the command may just be about to go. */
+	TRY(set_member("member_proclets", s.proclets + 1));
+	for (int tries = 0; tries < 1000 && proclet_create(&one_more, &attr); tries++)
+		usleep(10000);
+	CHECK_EQ(proclet_migrate(p, nodes[1], 0), -ENOMEM);
+	CHECK_EQ(proclet_locate(p), nodes[0]);
+	CHECK_EQ(proclet_destroy(one_more), 0);
+	TRY(set_member("member_proclets", 0));
+	CHECK_EQ(proclet_migrate(p, nodes[1], 0), 0);
+	CHECK_EQ(proclet_call(p, sum_of, NULL, 0, &again, sizeof(again)), sizeof(again));
+	CHECK_EQ(again, sum);
+	return KSFT_PASS;
+}
+
 static const struct tap_test tests[] = {
 	LONG_TEST(moves_are_charged),
 	LONG_TEST(writes_are_charged),
 	LONG_TEST(limit_refuses_moves),
 	LONG_TEST(limit_refuses_bytes),
+	LONG_TEST(slow_callee),
+	LONG_TEST(budgets_refuse_moves),
 };
 
 static int root(int argc, char **argv)
