@@ -155,12 +155,12 @@ static int probe(struct kprobe *kp, struct pt_regs *regs, gfp_t gfp, void *inste
 
 static int slab_probe(struct kprobe *kp, struct pt_regs *regs)
 {
-	return probe(kp, regs, regs_get_kernel_argument(regs, 1), no_slab);
+	return probe(kp, regs, (__force gfp_t)regs_get_kernel_argument(regs, 1), no_slab);
 }
 
 static int pages_probe(struct kprobe *kp, struct pt_regs *regs)
 {
-	return probe(kp, regs, regs_get_kernel_argument(regs, 0), no_pages);
+	return probe(kp, regs, (__force gfp_t)regs_get_kernel_argument(regs, 0), no_pages);
 }
 
 /* Without one the probe may be optimized, and then cannot change where it returns to. */
