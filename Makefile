@@ -41,7 +41,7 @@ DEPS = $(BUILD_DEPS) $(CHECK_DEPS) $(VCLUSTER_DEPS) $(FUZZ_DEPS) $(DEMO_DEPS) $(
 
 # ---- build -------------------------------------------------------------------
 
-SUBDIRS = kmod libshim tools apps selftests Documentation/man
+SUBDIRS = kmod libshim tools apps selftests selftests/fail Documentation/man
 
 all: $(SUBDIRS)
 
@@ -49,7 +49,7 @@ $(SUBDIRS):
 	+$(MAKE) -C $@
 
 tools apps selftests: libshim
-kmod: | kdir
+kmod selftests/fail: | kdir
 man: Documentation/man
 
 kdir:

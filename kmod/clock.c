@@ -31,7 +31,7 @@ int clock_setup(struct lproc *lproc)
 	unsigned long skew = READ_ONCE(clock_skew_ms[lproc->node->id - 1]);
 	struct timespec64 ns = {};
 
-	lproc->clock_page = alloc_page(GFP_KERNEL_ACCOUNT | __GFP_ZERO);
+	lproc->clock_page = alloc_page(GFP_MEMBER | __GFP_ZERO);
 	if (!lproc->clock_page)
 		return -ENOMEM;
 	spin_lock_init(&lproc->clock_lock);

@@ -7,6 +7,7 @@
 
 #include <linux/device/class.h>
 #include <linux/io_uring_types.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/percpu-refcount.h>
 #include <linux/pfn_t.h>
@@ -36,6 +37,18 @@ static inline void vm_flags_clear(struct vm_area_struct *vma, vm_flags_t flags)
 #else
 #define compat_class_create(name)	class_create(name)
 #endif
+
+/* The memory control group of @task, with a reference; NULL: none. Under RCU. */
+static inline struct mem_cgroup *compat_task_memcg(struct task_struct *task)
+{
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *memcg = mem_cgroup_disabled() ? NULL : mem_cgroup_from_task(task);
+
+	if (memcg && css_tryget(&memcg->css))
+		return memcg;
+#endif
+	return NULL;
+}
 
 /* The part of the SQE that is the command's own. */
 static inline const void *compat_uring_sqe_cmd(const struct io_uring_cmd *cmd)

@@ -302,28 +302,41 @@ static ssize_t config_node_port_store(struct config_item *item,
 	return len;
 }
 
-static ssize_t config_node_budget_show(struct config_item *item, char *page)
+static ssize_t config_store_limit(struct pnode *node, const char *name, atomic64_t *limit,
+				  u64 least, const char *page, size_t len)
 {
-	return sysfs_emit(page, "%lld\n",
-			  atomic64_read(&to_config_node(item)->node->budget));
-}
-
-static ssize_t config_node_budget_store(struct config_item *item,
-					const char *page, size_t len)
-{
-	struct pnode *node = to_config_node(item)->node;
-	unsigned long long budget;
+	unsigned long long value;
 	char *end;
 
-	budget = memparse(page, &end);
-	if (end == page || *skip_spaces(end) || !budget || budget > S64_MAX) {
-		pr_err("node %s: budget must be a number of bytes, K, M, G or T may follow\n",
-		       node->name);
+	value = memparse(page, &end);
+	if (end == page || *skip_spaces(end) || value < least || value > S64_MAX) {
+		pr_err("node %s: %s must be a number, K, M, G or T may follow\n",
+		       node->name, name);
 		return -EINVAL;
 	}
-	atomic64_set(&node->budget, budget);
+	atomic64_set(limit, value);
 	return len;
 }
+
+/* What may change at any time, and is at least @least. */
+#define CONFIG_NODE_LIMIT(name, least)						\
+static ssize_t config_node_##name##_show(struct config_item *item, char *page)	\
+{										\
+	return sysfs_emit(page, "%lld\n",					\
+			  atomic64_read(&to_config_node(item)->node->name));	\
+}										\
+										\
+static ssize_t config_node_##name##_store(struct config_item *item,		\
+					  const char *page, size_t len)		\
+{										\
+	struct pnode *node = to_config_node(item)->node;			\
+										\
+	return config_store_limit(node, #name, &node->name, least, page, len);	\
+}
+
+CONFIG_NODE_LIMIT(budget, 1)
+CONFIG_NODE_LIMIT(member_budget, 0)
+CONFIG_NODE_LIMIT(member_proclets, 0)
 
 static ssize_t config_node_spin_us_show(struct config_item *item, char *page)
 {
@@ -414,6 +427,8 @@ CONFIG_ATTR(config_node_, transport);
 CONFIG_ATTR(config_node_, addr);
 CONFIG_ATTR(config_node_, port);
 CONFIG_ATTR(config_node_, budget);
+CONFIG_ATTR(config_node_, member_budget);
+CONFIG_ATTR(config_node_, member_proclets);
 CONFIG_ATTR(config_node_, spin_us);
 CONFIG_ATTR(config_node_, keys);
 CONFIG_ATTR(config_node_, enable);
@@ -424,6 +439,8 @@ static struct configfs_attribute *config_node_attrs[] = {
 	&config_node_attr_addr,
 	&config_node_attr_port,
 	&config_node_attr_budget,
+	&config_node_attr_member_budget,
+	&config_node_attr_member_proclets,
 	&config_node_attr_spin_us,
 	&config_node_attr_keys,
 	&config_node_attr_enable,

@@ -130,7 +130,7 @@ int own_op_prepare(struct own_op *own, struct op *op)
 		if (op->payload.len || !wire_stack_ok(op->target))
 			return -EINVAL;
 		own->addr = op->target;
-		own->child = op_alloc(op->lproc, GFP_KERNEL_ACCOUNT);
+		own->child = op_alloc(op->lproc, GFP_MEMBER);
 		if (!own->child)
 			return -ENOMEM;
 		own->child->is_reply = true;

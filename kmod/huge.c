@@ -65,7 +65,7 @@ bool segment_add_huge(struct segment *seg, unsigned long first, struct page *hea
 	}
 	huge_spread(head);
 	for (i = 0; i < HUGE_PAGES; i++) {
-		if (!segment_add_page(seg, first + i, head + i, GFP_KERNEL_ACCOUNT))
+		if (!segment_add_page(seg, first + i, head + i, GFP_MEMBER))
 			break;
 	}
 	if (i == HUGE_PAGES) {

@@ -87,6 +87,41 @@ void lproc_done(struct lproc *lproc)
 	spin_unlock_bh(&node->lprocs_lock);
 }
 
+/* The budgets of a heap: its member's and the node's. */
+int lproc_reserve(struct lproc *lproc, s64 bytes)
+{
+	struct pnode *node = lproc->node;
+
+	if (bytes <= 0) {
+		budget_give(&lproc->reserved, -bytes);
+		budget_give(&node->reserved, -bytes);
+		return 0;
+	}
+	if (!budget_take(&lproc->reserved, &node->member_budget, bytes))
+		return -ENOMEM;
+	if (budget_take(&node->reserved, &node->budget, bytes))
+		return 0;
+	budget_give(&lproc->reserved, bytes);
+	return -ENOMEM;
+}
+
+void charge_begin(struct charge *c, struct lproc *lproc)
+{
+	struct task_struct *task;
+
+	rcu_read_lock();
+	task = pid_task(lproc->tgid, PIDTYPE_TGID);
+	c->memcg = task ? compat_task_memcg(task) : NULL;
+	rcu_read_unlock();
+	c->before = set_active_memcg(c->memcg);
+}
+
+void charge_end(struct charge *c)
+{
+	set_active_memcg(c->before);
+	mem_cgroup_put(c->memcg);
+}
+
 /* Call @fn for each member on @node. */
 void lprocs_for_each(struct pnode *node, void (*fn)(struct lproc *lproc, void *arg),
 		     void *arg)
@@ -349,11 +384,11 @@ static void ask_to_join(struct lproc *lproc, struct peer *peer)
 
 static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *join)
 {
-	struct lproc *lproc = kzalloc(sizeof(*lproc), GFP_KERNEL_ACCOUNT);
+	struct lproc *lproc = kzalloc(sizeof(*lproc), GFP_MEMBER);
 
 	if (!lproc)
 		return NULL;
-	lproc->events = kvcalloc(PROCLET_EVENTS, sizeof(*lproc->events), GFP_KERNEL_ACCOUNT);
+	lproc->events = kvcalloc(PROCLET_EVENTS, sizeof(*lproc->events), GFP_MEMBER);
 	if (!lproc->events) {
 		kfree(lproc);
 		return NULL;

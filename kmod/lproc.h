@@ -28,6 +28,7 @@
 
 struct file;
 struct incoming;
+struct mem_cgroup;
 struct migration;
 struct names;
 struct seq_file;
@@ -363,6 +364,8 @@ struct location {
  * @node: .
  * @ident: what the other members' must equal
  * @flags: PROCLET_JOIN_*, likewise
+ * @reserved: bytes that its proclets here have reserved
+ * @nproclets: that are here, on their way here, or just being freed
  * @uid: of the user who joined: members are of one user
  * @mm: of the member; compared, never dereferenced
  * @tgid: of the member; compared only
@@ -445,6 +448,8 @@ struct lproc {
 	struct pnode *node;
 	struct proclet_ident ident;
 	u32 flags;
+	atomic64_t reserved;
+	atomic64_t nproclets;
 	kuid_t uid;
 	struct mm_struct *mm;
 	struct pid *tgid;
@@ -535,6 +540,22 @@ static inline struct proclet_tcb *thread_tcb(struct thread *t)
 	return page ? page_address(page) : NULL;
 }
 
+/*
+ * For memory of a member. Where its control group has reached its limit the operation
+ * fails, rather than somebody else's message have the member killed.
+ */
+#define GFP_MEMBER	(GFP_KERNEL_ACCOUNT | __GFP_RETRY_MAYFAIL | __GFP_NOWARN)
+
+/* Between charge_begin() and charge_end() memory is charged to a member, whoever we are. */
+struct charge {
+	struct mem_cgroup *memcg;
+	struct mem_cgroup *before;
+};
+
+int lproc_reserve(struct lproc *lproc, s64 bytes);	/* -ENOMEM; negative: give back */
+void charge_begin(struct charge *c, struct lproc *lproc);
+void charge_end(struct charge *c);
+
 /* lproc.c: members and their life */
 int lproc_join(struct file *file, struct proclet_join *join);
 int lproc_members(struct lproc *lproc, struct proclet_members *m);
@@ -581,6 +602,7 @@ int segment_drop_pages(struct segment *seg, u64 from, u64 to);	/* -EBUSY: hidden
 void segment_forget_pages(struct segment *seg, u64 from, u64 to);	/* sem held */
 bool segment_accessible(const struct segment *seg, u64 off);	/* sem held */
 struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp);
+int segment_populate(struct segment *seg, u64 off, u32 len);	/* sem held */
 struct page *segment_add_page(struct segment *seg, unsigned long index, struct page *page,
 			      gfp_t gfp);
 u64 heap_slot_alloc(struct lproc *lproc, u64 size);	/* address, 0: none */

@@ -71,15 +71,13 @@ static int heap_write(struct segment *heap, u64 off, const struct payload *pl)
 {
 	struct page *page;
 	u32 done, run;
-	u64 at;
 	void *from;
 
 	if (!pl->len)
 		return 0;
 	/* All pages first: all or nothing. */
-	for (at = off & PAGE_MASK; at < off + pl->len; at += PAGE_SIZE)
-		if (!segment_page(heap, at >> PAGE_SHIFT, GFP_KERNEL_ACCOUNT))
-			return -ENOMEM;
+	if (segment_populate(heap, off, pl->len))
+		return -ENOMEM;
 	for (done = 0; done < pl->len; done += run, off += run) {
 		from = payload_at(pl, done, &run);
 		run = min_t(u32, run, PAGE_SIZE - offset_in_page(off));
@@ -138,8 +136,11 @@ struct memory_work {
 static void memory_fn(struct work_struct *work)
 {
 	struct memory_work *m = container_of(work, struct memory_work, work);
+	struct charge charge;
 
+	charge_begin(&charge, m->op->lproc);
 	memory_do(m->op, m->p);
+	charge_end(&charge);
 	kfree(m);
 }
 

@@ -135,7 +135,7 @@ static void in_free(struct incoming *in)
 	tail_set_free(&in->early);
 	if (in->tail)
 		tail_put(in->tail);
-	node_charge(lproc->node, -(s64)in->charged);
+	lproc_reserve(lproc, -(s64)in->charged);
 	atomic_dec(&in->peer->incoming);
 	peer_put(in->peer);
 	kfree(in);
@@ -247,9 +247,9 @@ static int fill_spare(struct incoming *in)
 	return 0;
 }
 
-static void in_prepare(struct work_struct *work)
+/* All that it needs of memory. */
+static int in_make(struct incoming *in)
 {
-	struct incoming *in = container_of(work, struct incoming, work);
 	struct lproc *lproc = in->lproc;
 	struct proclet *p;
 	u64 extra;
@@ -257,13 +257,11 @@ static void in_prepare(struct work_struct *work)
 
 	in_step(in, PREPARE);
 	p = proclet_alloc(lproc, in->id, in->capacity, in->brk);
-	if (IS_ERR(p)) {
-		in_drop(in, PTR_ERR(p));
-		return;
-	}
+	if (IS_ERR(p))
+		return PTR_ERR(p);
 	/* The threads' pages: charged only while we must trust the source. */
 	extra = (in->npages << PAGE_SHIFT) - min(in->npages << PAGE_SHIFT, in->brk);
-	err = node_charge(lproc->node, extra);
+	err = lproc_reserve(lproc, extra);
 	if (!err)
 		in->charged = extra;
 	in->p = p;
@@ -276,8 +274,18 @@ static void in_prepare(struct work_struct *work)
 	spin_unlock_bh(&lproc->lock);
 	if (segment_publish(p->heap))
 		err = err ? err : -EBUSY;
-	if (!err)
-		err = fill_spare(in);
+	return err ? err : fill_spare(in);
+}
+
+static void in_prepare(struct work_struct *work)
+{
+	struct incoming *in = container_of(work, struct incoming, work);
+	struct charge charge;
+	int err;
+
+	charge_begin(&charge, in->lproc);
+	err = in_make(in);
+	charge_end(&charge);
 	if (err) {
 		in_drop(in, err);
 		return;
@@ -305,7 +313,7 @@ void migrate_dst_prepare(struct lproc *lproc, struct peer *peer,
 			 const struct wire_prepare *w)
 {
 	bool many = atomic_inc_return(&peer->incoming) > INCOMING_MAX, member;
-	struct incoming *in = many ? NULL : kzalloc(sizeof(*in), GFP_KERNEL_ACCOUNT);
+	struct incoming *in = many ? NULL : kzalloc(sizeof(*in), GFP_MEMBER);
 
 	if (!in) {
 		atomic_dec(&peer->incoming);
@@ -463,7 +471,7 @@ static struct page *place_page(struct incoming *in, struct segment *seg, u32 ind
 	if (page)
 		return page;
 	page = take_page(in);
-	return page ? segment_add_page(seg, index, page, GFP_KERNEL_ACCOUNT) : NULL;
+	return page ? segment_add_page(seg, index, page, GFP_MEMBER) : NULL;
 }
 
 /* A huge page for what is offered from @index on, if there is nothing yet. */
@@ -510,9 +518,9 @@ static int early_keep(struct incoming *in, const struct wire_extent *ext, u32 n,
 	struct tail_set *set = &in->early;
 	struct page *page = NULL;
 
-	set->pages = kvcalloc(npages, sizeof(*set->pages), GFP_KERNEL_ACCOUNT);
-	set->index = kvmalloc_array(npages, sizeof(*set->index), GFP_KERNEL_ACCOUNT);
-	set->descs = kvmalloc_array(ndescs, sizeof(*set->descs), GFP_KERNEL_ACCOUNT);
+	set->pages = kvcalloc(npages, sizeof(*set->pages), GFP_MEMBER);
+	set->index = kvmalloc_array(npages, sizeof(*set->index), GFP_MEMBER);
+	set->descs = kvmalloc_array(ndescs, sizeof(*set->descs), GFP_MEMBER);
 	if (!set->pages || !set->index || !set->descs)
 		return -ENOMEM;
 	set->n = npages;
@@ -588,9 +596,9 @@ static int in_read_offer(struct incoming *in, u32 npages, const void *descs, u32
 	}
 	if (!n)
 		return in_read(in, in->pages, npages, descs, ndescs, in_arrived);
-	pages = kvmalloc_array(n + npages, sizeof(*pages), GFP_KERNEL_ACCOUNT);
+	pages = kvmalloc_array(n + npages, sizeof(*pages), GFP_MEMBER);
 	in->read_descs = kvmalloc_array(set->ndescs + ndescs, sizeof(*in->read_descs),
-					GFP_KERNEL_ACCOUNT);
+					GFP_MEMBER);
 	if (!pages || !in->read_descs) {
 		kvfree(pages);
 		return -ENOMEM;
@@ -639,7 +647,7 @@ static int in_thread(struct incoming *in, const struct wire_thread *w)
 	list_add_tail(&t->entry, &in->threads);
 	if (t->state != THREAD_REPLIED && !t->wait_addr)
 		return 0;
-	t->reply = op_alloc(in->lproc, GFP_KERNEL_ACCOUNT);
+	t->reply = op_alloc(in->lproc, GFP_MEMBER);
 	if (!t->reply)
 		return -ENOMEM;
 	t->reply->is_reply = true;
@@ -690,7 +698,7 @@ static int in_begin(struct incoming *in)
 	wts = (const void *)(exts + le32_to_cpu(blob->nextents));
 	/* It may have grown since PREPARE. */
 	if (le64_to_cpu(segs[0].limit) > in->p->charged) {
-		err = node_charge(in->lproc->node,
+		err = lproc_reserve(in->lproc,
 				  le64_to_cpu(segs[0].limit) - in->p->charged);
 		if (err)
 			return err;
@@ -704,7 +712,7 @@ static int in_begin(struct incoming *in)
 		if (err)
 			return err;
 	}
-	in->pages = kvmalloc_array(npages + 1, sizeof(*in->pages), GFP_KERNEL_ACCOUNT);
+	in->pages = kvmalloc_array(npages + 1, sizeof(*in->pages), GFP_MEMBER);
 	if (!in->pages)
 		return -ENOMEM;
 	t = list_entry(&in->threads, struct thread, entry);
@@ -738,12 +746,15 @@ static int in_begin(struct incoming *in)
 static void in_blob(struct work_struct *work)
 {
 	struct incoming *in = container_of(work, struct incoming, work);
+	struct charge charge;
 	int err = in->status;
 
+	charge_begin(&charge, in->lproc);
 	if (!err && in->blob_pages.npages)
 		payload_read(&in->blob_pages, in->blob, in->blob_len);
 	if (!err)
 		err = in_begin(in);
+	charge_end(&charge);
 	if (err)
 		in_drop(in, err);
 }
@@ -751,6 +762,7 @@ static void in_blob(struct work_struct *work)
 static void in_offer(struct work_struct *work)
 {
 	struct incoming *in = container_of(work, struct incoming, work);
+	struct charge charge;
 	int err;
 
 	step_reach(in->lproc->node, in->offer_flags & WIRE_OFFER_EARLY ? STEP_DST_EARLY :
@@ -760,7 +772,9 @@ static void in_offer(struct work_struct *work)
 		in_blob(work);
 		return;
 	}
+	charge_begin(&charge, in->lproc);
 	err = payload_alloc(&in->blob_pages, in->blob_len);
+	charge_end(&charge);
 	if (!err && !in->blob_pages.npages)
 		err = -EPROTO;
 	if (!err)
@@ -779,11 +793,11 @@ void migrate_dst_offer(struct lproc *lproc, struct peer *peer, const struct wire
 	bool known;
 	void *blob;
 
-	blob = kvmalloc(len, GFP_KERNEL_ACCOUNT);
+	blob = kvmalloc(len, GFP_MEMBER);
 	if (blob && !n)
 		memcpy(blob, w + 1, len);
 	if (n) {
-		descs = kvmalloc_array(n, sizeof(*descs), GFP_KERNEL_ACCOUNT);
+		descs = kvmalloc_array(n, sizeof(*descs), GFP_MEMBER);
 		if (descs)
 			memcpy(descs, w + 1, n * sizeof(*descs));
 	}

@@ -821,11 +821,14 @@ static void migrate_fn(struct work_struct *work)
 	struct migration *m = container_of(work, struct migration, work);
 	struct proclet *p = m->p;
 	struct lproc *lproc = p->lproc;
+	struct charge charge;
 	bool told;
 	struct op *op;
 	int err;
 
+	charge_begin(&charge, lproc);
 	err = mig_run(m);
+	charge_end(&charge);
 	if (err == -ENOTCONN)
 		err = -EHOSTUNREACH;	/* lost before anybody told us */
 	told = !m->op;		/* in doubt, and now decided */
@@ -941,7 +944,7 @@ static int migrate_begin(struct op *op, struct proclet *p, u32 to, u32 mode)
 
 	if (to < 1 || to > PROCLET_MAX_NODES)
 		return -EHOSTUNREACH;
-	m = kzalloc(sizeof(*m), GFP_KERNEL_ACCOUNT);
+	m = kzalloc(sizeof(*m), GFP_MEMBER);
 	if (!m)
 		return -ENOMEM;
 	INIT_WORK(&m->work, migrate_fn);

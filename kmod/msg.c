@@ -14,7 +14,7 @@
  */
 void *msg_new(struct xport_msg **msgp, u32 type, u64 lproc, u32 len)
 {
-	gfp_t gfp = GFP_KERNEL | (len <= MSG_SHORT ? __GFP_NOFAIL : 0);
+	gfp_t gfp = len <= MSG_SHORT ? GFP_KERNEL | __GFP_NOFAIL : GFP_MEMBER;
 	struct xport_msg *msg = xport_msg_alloc(len, gfp);
 	struct wire_hdr *hdr;
 
@@ -218,6 +218,7 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 {
 	const struct wire_hdr *hdr = data;
+	struct charge charge;
 	struct lproc *lproc;
 	bool done = false;
 	u32 type;
@@ -238,6 +239,7 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 	}
 	if (is_member(lproc, peer))
 		clock_hear(lproc, hdr);
+	charge_begin(&charge, lproc);
 	if (type == WIRE_OP)
 		done = op_recv_now(lproc, peer, data);
 	else if (type == WIRE_REPLY)
@@ -246,6 +248,7 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 		done = pull_recv_done(lproc, peer, data);
 	else
 		done = migrate_src_hear(lproc, peer, type, data);
+	charge_end(&charge);
 	lproc_done(lproc);
 	return done;
 }
@@ -253,6 +256,7 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 int xport_recv(struct peer *peer, const void *data, u32 len)
 {
 	const struct wire_hdr *hdr = data;
+	struct charge charge;
 	struct lproc *lproc;
 	const char *why;
 	int err;
@@ -288,7 +292,9 @@ int xport_recv(struct peer *peer, const void *data, u32 len)
 	}
 	if (is_member(lproc, peer))
 		clock_hear(lproc, hdr);
+	charge_begin(&charge, lproc);
 	err = msg_dispatch(lproc, peer, data, len);
+	charge_end(&charge);
 	lproc_done(lproc);
 	return err == -EPROTO ? err : 0;
 }

@@ -40,7 +40,7 @@ static struct names *names_get(struct lproc *lproc, bool create)
 
 	if (names || !create)
 		return names;
-	names = kvzalloc(sizeof(*names), GFP_KERNEL_ACCOUNT);
+	names = kvzalloc(sizeof(*names), GFP_MEMBER);
 	if (!names)
 		return NULL;
 	spin_lock_init(&names->lock);
@@ -91,7 +91,7 @@ static int name_publish(struct lproc *lproc, const struct proclet_name *name)
 	if (!wire_id_ok(name->id))
 		return -ESTALE;
 	names = names_get(lproc, true);
-	n = kmalloc(sizeof(*n), GFP_KERNEL_ACCOUNT);
+	n = kmalloc(sizeof(*n), GFP_MEMBER);
 	if (!names || !n) {
 		kfree(n);
 		return -ENOMEM;

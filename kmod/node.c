@@ -360,20 +360,21 @@ int node_join(struct pnode *node, struct list_head *entry)
 	return err;
 }
 
-int node_charge(struct pnode *node, s64 bytes)
+bool budget_take(atomic64_t *used, const atomic64_t *most, s64 n)
 {
-	s64 reserved = atomic64_read(&node->reserved);
+	s64 old = atomic64_read(used), limit;
 
-	if (bytes <= 0) {
-		WARN_ON_ONCE(atomic64_add_return(bytes, &node->reserved) < 0);
-		return 0;
-	}
 	do {
-		if (bytes > atomic64_read(&node->budget) - reserved)
-			return -ENOMEM;
-	} while (!atomic64_try_cmpxchg(&node->reserved, &reserved,
-				       reserved + bytes));
-	return 0;
+		limit = atomic64_read(most);
+		if (n > (limit ? limit : S64_MAX) - old)
+			return false;
+	} while (!atomic64_try_cmpxchg(used, &old, old + n));
+	return true;
+}
+
+void budget_give(atomic64_t *used, s64 n)
+{
+	WARN_ON_ONCE(atomic64_sub_return(n, used) < 0);
 }
 
 /*

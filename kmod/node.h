@@ -61,6 +61,8 @@ struct hist {
  * @incarnation: random, not 0, anew each time the node is enabled
  * @budget: bytes that proclets on it may reserve
  * @reserved: bytes that they have reserved
+ * @member_budget: bytes that those of one member may; 0: any
+ * @member_proclets: how many a member may have here; 0: any
  * @spin_us: microseconds for which node_spin() polls
  * @spun: how often that was long enough
  * @slept: and how often not
@@ -92,6 +94,8 @@ struct pnode {
 	u64 incarnation;
 	atomic64_t budget;
 	atomic64_t reserved;
+	atomic64_t member_budget;
+	atomic64_t member_proclets;
 	u32 spin_us;
 	atomic64_t spun;
 	atomic64_t slept;
@@ -210,7 +214,8 @@ struct pnode *node_by_id_local(u32 id);	/* for the loop transport; takes a refer
 void nodes_for_each(void (*fn)(struct pnode *node, void *arg), void *arg);
 int node_join(struct pnode *node, struct list_head *entry);	/* -ENODEV not enabled */
 u32 node_peers(struct pnode *node, bool up);	/* with an id; only those that are up */
-int node_charge(struct pnode *node, s64 bytes);	/* -ENOMEM over budget; negative: give back */
+bool budget_take(atomic64_t *used, const atomic64_t *most, s64 n);	/* false: too much */
+void budget_give(atomic64_t *used, s64 n);
 void node_spin(struct pnode *node, bool (*ready)(void *arg), void *arg);
 
 struct peer *peer_create(struct pnode *node, const char *name);	/* not started, id 0 */

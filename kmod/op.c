@@ -59,19 +59,14 @@ void op_lose_bytes(struct op *op)
 		op->result = -ECONNRESET;
 }
 
-/* Answer it with a copy of @data. */
+/* Answer it with a copy of @data, which is short, and so is not lost for want of memory. */
 void op_reply(struct op *op, s64 result, const void *data, u32 len)
 {
 	len = min_t(u64, len, op->out_cap);
 	payload_free(&op->payload);
-	op->result = result;
-	if (len) {
-		if (payload_alloc(&op->payload, len))
-			op_lose_bytes(op);
-		else
-			payload_fill(&op->payload, data, len);
-	}
-	op_reply_payload(op, op->result);
+	if (len && !payload_alloc_short(&op->payload, len, GFP_KERNEL | __GFP_NOFAIL))
+		payload_fill(&op->payload, data, len);
+	op_reply_payload(op, result);
 }
 
 static void op_fail(struct op *op, int err)
@@ -517,7 +512,7 @@ int op_submit_data(struct lproc *lproc, const struct proclet_op *uop, const void
 		return -ETIMEDOUT;
 	if (own_op_code(uop->op) && !token->proclet)
 		return -EPERM;
-	op = op_alloc(lproc, GFP_KERNEL_ACCOUNT);
+	op = op_alloc(lproc, GFP_MEMBER);
 	if (!op)
 		return -ENOMEM;
 	op->code = uop->op;
@@ -668,9 +663,15 @@ static void op_read_reply(struct op *op, const struct wire_reply *m)
 	token_from_wire(&op->token, &m->token);
 }
 
+/* Who sent it waits for an answer: without memory for this there would be none. */
+static struct op *op_alloc_anyway(struct lproc *lproc)
+{
+	return op_alloc(lproc, GFP_MEMBER) ?: op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+}
+
 int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+	struct op *op = op_alloc_anyway(lproc);
 
 	op_read(op, m);
 	return pull_payload(op, peer, &m->payload);
@@ -678,7 +679,7 @@ int op_recv(struct lproc *lproc, struct peer *peer, const struct wire_op *m)
 
 int op_recv_reply(struct lproc *lproc, struct peer *peer, const struct wire_reply *m)
 {
-	struct op *op = op_alloc(lproc, GFP_KERNEL | __GFP_NOFAIL);
+	struct op *op = op_alloc_anyway(lproc);
 
 	op_read_reply(op, m);
 	return pull_payload(op, peer, &m->payload);
@@ -688,7 +689,7 @@ int op_recv_reply(struct lproc *lproc, struct peer *peer, const struct wire_repl
 static struct op *op_alloc_now(struct lproc *lproc, struct peer *peer,
 			       const struct wire_payload *pl)
 {
-	gfp_t gfp = GFP_NOWAIT | __GFP_NOWARN;
+	gfp_t gfp = GFP_NOWAIT | __GFP_ACCOUNT | __GFP_NOWARN;
 	u32 len = le32_to_cpu(pl->len);
 	struct op *op;
 

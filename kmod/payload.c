@@ -26,13 +26,13 @@ int payload_alloc(struct payload *pl, u32 len)
 	u32 n = DIV_ROUND_UP(len, PAGE_SIZE), i;
 
 	if (len <= WIRE_INLINE_MAX)
-		return payload_alloc_short(pl, len, GFP_KERNEL_ACCOUNT);
+		return payload_alloc_short(pl, len, GFP_MEMBER);
 	memset(pl, 0, sizeof(*pl));
-	pl->pages = kvcalloc(n, sizeof(*pl->pages), GFP_KERNEL_ACCOUNT);
+	pl->pages = kvcalloc(n, sizeof(*pl->pages), GFP_MEMBER);
 	if (!pl->pages)
 		return -ENOMEM;
 	for (i = 0; i < n; i++) {
-		pl->pages[i] = alloc_page(GFP_KERNEL_ACCOUNT);
+		pl->pages[i] = alloc_page(GFP_MEMBER);
 		if (!pl->pages[i])
 			goto free;
 		pl->npages++;

@@ -89,7 +89,8 @@ void proclet_put(struct proclet *p)
 		return;
 	if (p->heap)
 		segment_put(p->heap);
-	node_charge(p->lproc->node, -(s64)p->charged);
+	lproc_reserve(p->lproc, -(s64)p->charged);
+	budget_give(&p->lproc->nproclets, 1);
 	lproc_put(p->lproc);
 	kfree(p);
 }
@@ -102,9 +103,13 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 	struct proclet *p;
 	int err;
 
-	p = kzalloc(sizeof(*p), GFP_KERNEL_ACCOUNT);
-	if (!p)
+	if (!budget_take(&lproc->nproclets, &lproc->node->member_proclets, 1))
 		return ERR_PTR(-ENOMEM);
+	p = kzalloc(sizeof(*p), GFP_MEMBER);
+	if (!p) {
+		budget_give(&lproc->nproclets, 1);
+		return ERR_PTR(-ENOMEM);
+	}
 	p->id = id;
 	p->lproc = lproc;
 	kref_get(&lproc->ref);
@@ -114,7 +119,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 	INIT_LIST_HEAD(&p->dying);
 	INIT_WORK(&p->free_work, proclet_free_fn);
 	refcount_set(&p->ref, 1);
-	err = node_charge(lproc->node, brk);
+	err = lproc_reserve(lproc, brk);
 	if (err)
 		goto put;
 	p->charged = brk;
@@ -127,7 +132,7 @@ struct proclet *proclet_alloc(struct lproc *lproc, u64 id, u64 capacity, u64 brk
 		goto put;
 	}
 	refcount_inc(&p->heap->ref);	/* one for the region, one for p */
-	err = xa_insert_bh(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_KERNEL_ACCOUNT);
+	err = xa_insert_bh(&lproc->proclets, PROCLET_ID_GRANULE(id), p, GFP_MEMBER);
 	if (err) {
 		segment_put(p->heap);
 		goto put;
@@ -195,7 +200,7 @@ s64 proclet_create(struct lproc *lproc, const struct proclet_create_args *args, 
 	}
 	p->flags = args->flags;
 	p->refs = 1;
-	page = segment_page(p->heap, 0, GFP_KERNEL_ACCOUNT);
+	page = segment_page(p->heap, 0, GFP_MEMBER);
 	if (!page) {
 		err = -ENOMEM;
 		goto discard;
@@ -276,7 +281,7 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
 	else if (brk > p->capacity)
 		err = -ENOMEM;
 	else if (brk > old)
-		err = node_charge(lproc->node, brk - old);
+		err = lproc_reserve(lproc, brk - old);
 	if (!err) {
 		heap->limit = brk;
 		p->charged += brk - old;
@@ -284,7 +289,7 @@ int proclet_brk(struct lproc *lproc, struct proclet_brk *b)
 	if (!err && brk < old) {
 		heap->lowest = min(heap->lowest, brk);
 		segment_forget_pages(heap, brk, old);
-		node_charge(lproc->node, -(s64)(old - brk));
+		lproc_reserve(lproc, -(s64)(old - brk));
 	}
 	up_write(&heap->sem);
 	proclet_put(p);

@@ -50,7 +50,7 @@ int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail)
 	struct pull *pull;
 	int err;
 
-	pull = kzalloc(sizeof(*pull), GFP_KERNEL_ACCOUNT);
+	pull = kzalloc(sizeof(*pull), GFP_MEMBER);
 	if (!pull)
 		return -ENOMEM;
 	INIT_WORK(&pull->work, pull_end);
@@ -72,7 +72,7 @@ int pull_begin(struct op *op, struct peer *peer, struct pull **pullp, u32 *tail)
 		err = -EMSGSIZE;
 	else
 		err = xa_alloc_bh(&lproc->pulls, &pull->number, pull, xa_limit_32b,
-				  GFP_KERNEL_ACCOUNT);
+				  GFP_MEMBER);
 	if (err) {
 		pull_put(pull);
 		pull_put(pull);
@@ -213,10 +213,13 @@ static void pulling_end(struct work_struct *work)
 {
 	struct pulling *in = container_of(work, struct pulling, work);
 	struct lproc *lproc = in->lproc;
+	struct charge charge;
 
 	kref_get(&lproc->ref);
+	charge_begin(&charge, lproc);
 	if (in->op)
 		pulling_go_on(in->op, in->status);
+	charge_end(&charge);
 	/* Nobody waits for that. */
 	pulled(lproc, in->rd.peer, in->number);
 	peer_put(in->rd.peer);
@@ -251,7 +254,11 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 	int err;
 
 	op->from = peer->id;
-	err = payload_alloc(&op->payload, len);
+	/* The bytes of a reply are lost only if they are many: it may be an id. */
+	if (op->is_reply && !n)
+		err = payload_alloc_short(&op->payload, len, GFP_KERNEL | __GFP_NOFAIL);
+	else
+		err = payload_alloc(&op->payload, len);
 	if (err)
 		goto fail;
 	if (!n) {
@@ -263,7 +270,7 @@ int pull_payload(struct op *op, struct peer *peer, const struct wire_payload *pl
 		op_free(op);
 		return -EPROTO;
 	}
-	in = kzalloc(struct_size(in, descs, n), GFP_KERNEL);
+	in = kzalloc(struct_size(in, descs, n), GFP_MEMBER);
 	if (!in) {
 		err = -ENOMEM;
 		goto fail;

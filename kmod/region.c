@@ -52,9 +52,9 @@ int region_setup(struct lproc *lproc)
 	xa_init(&lproc->presence);
 	xa_init(&lproc->worker_pages);
 	lproc->heap_slots = kvcalloc(BITS_TO_LONGS(HEAP_SLOTS), sizeof(long),
-				     GFP_KERNEL_ACCOUNT);
+				     GFP_MEMBER);
 	lproc->stack_slots = kvcalloc(BITS_TO_LONGS(STACK_SLOTS), sizeof(long),
-				      GFP_KERNEL_ACCOUNT);
+				      GFP_MEMBER);
 	if (!lproc->heap_slots || !lproc->stack_slots)
 		goto free_slots;
 	/* Mounted only while in use: the mount holds a reference to the module. */
@@ -109,7 +109,7 @@ void region_teardown(struct lproc *lproc)
 
 struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limit)
 {
-	struct segment *seg = kzalloc(sizeof(*seg), GFP_KERNEL_ACCOUNT);
+	struct segment *seg = kzalloc(sizeof(*seg), GFP_MEMBER);
 
 	if (!seg)
 		return NULL;
@@ -118,7 +118,7 @@ struct segment *segment_alloc(struct lproc *lproc, u64 start, u64 size, u64 limi
 	seg->size = size;
 	seg->limit = limit;
 	init_rwsem(&seg->sem);
-	xa_init(&seg->pages);
+	xa_init_flags(&seg->pages, XA_FLAGS_ACCOUNT);
 	refcount_set(&seg->ref, 1);
 	return seg;
 }
@@ -137,15 +137,19 @@ struct segment *stack_segment(struct lproc *lproc, u64 stack)
 /* Out of the tables, unless another has taken its place there. */
 static void segment_withdraw(struct segment *seg)
 {
-	MA_STATE(mas, &seg->lproc->segments, seg->start >> PAGE_SHIFT,
-		 seg->start >> PAGE_SHIFT);
+	unsigned long index = seg->start >> PAGE_SHIFT;
+
+	MA_STATE(mas, &seg->lproc->segments, index, index);
 
 	if (seg->thread)
 		xa_cmpxchg_bh(&seg->lproc->stacks, stack_index(seg->start), seg, NULL,
 			      GFP_KERNEL);
 	mas_lock(&mas);
-	if (mas_walk(&mas) == seg)
+	/* Without memory for a node it stays, and nobody says so. */
+	while (mas_walk(&mas) == seg) {
 		mas_erase(&mas);
+		mas_set(&mas, index);
+	}
 	mas_unlock(&mas);
 }
 
@@ -161,10 +165,10 @@ int segment_publish(struct segment *seg)
 	for (;;) {
 		err = mtree_insert_range(&seg->lproc->segments, seg->start >> PAGE_SHIFT,
 					 (seg->start + seg->size - 1) >> PAGE_SHIFT, seg,
-					 GFP_KERNEL_ACCOUNT);
+					 GFP_MEMBER);
 		if (!err && seg->thread) {
 			err = xa_insert_bh(&seg->lproc->stacks, stack_index(seg->start), seg,
-					   GFP_KERNEL_ACCOUNT);
+					   GFP_MEMBER);
 			if (err)
 				segment_withdraw(seg);
 			return err;
@@ -344,6 +348,17 @@ struct page *segment_page(struct segment *seg, unsigned long index, gfp_t gfp)
 		return page;
 	page = alloc_page(gfp | __GFP_ZERO);
 	return page ? segment_add_page(seg, index, page, gfp) : NULL;
+}
+
+/* Its pages, so that touching them needs no memory that may not be there. */
+int segment_populate(struct segment *seg, u64 off, u32 len)
+{
+	u64 at;
+
+	for (at = off & PAGE_MASK; at < off + len; at += PAGE_SIZE)
+		if (!segment_page(seg, at >> PAGE_SHIFT, GFP_MEMBER))
+			return -ENOMEM;
+	return 0;
 }
 
 /* May the program touch this offset? */

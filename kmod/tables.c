@@ -21,14 +21,15 @@ static void show_lproc(struct lproc *lproc, void *arg)
 
 	if (!may_see(m, lproc))
 		return;
-	seq_printf(m, "%-4u %-24s %016llx %08x %7u %9llu %10llu %10llu %10llu %8llu %7d %s\n",
+	seq_printf(m, "%-4u %-24s %016llx %08x %7u %9llu %10llu %10llu %10llu %8llu %7d %-7s %11lld\n",
 		   lproc->node->id, lproc->name, lproc->run,
 		   READ_ONCE(lproc->members) | node_bit(lproc->node->id),
 		   READ_ONCE(lproc->nworkers), READ_ONCE(lproc->stats.proclets),
 		   READ_ONCE(lproc->stats.memory) >> 10, READ_ONCE(lproc->stats.moved_in),
 		   READ_ONCE(lproc->stats.moved_out), READ_ONCE(lproc->stats.aborted),
 		   pid_vnr(lproc->tgid),
-		   lproc->flags & PROCLET_JOIN_SURVIVE ? "survive" : "end");
+		   lproc->flags & PROCLET_JOIN_SURVIVE ? "survive" : "end",
+		   atomic64_read(&lproc->reserved) >> 10);
 }
 
 static void lprocs_of(struct pnode *node, void *arg)
@@ -38,9 +39,9 @@ static void lprocs_of(struct pnode *node, void *arg)
 
 void lprocs_show(struct seq_file *m)
 {
-	seq_printf(m, "%-4s %-24s %-16s %-8s %7s %9s %10s %10s %10s %8s %7s %s\n", "node",
+	seq_printf(m, "%-4s %-24s %-16s %-8s %7s %9s %10s %10s %10s %8s %7s %-7s %11s\n", "node",
 		   "name", "run", "members", "workers", "proclets", "memory_kb", "moved_in",
-		   "moved_out", "aborted", "pid", "policy");
+		   "moved_out", "aborted", "pid", "policy", "reserved_kb");
 	nodes_for_each(lprocs_of, m);
 }
 

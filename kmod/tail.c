@@ -26,7 +26,7 @@ MODULE_PARM_DESC(tail_pages, "post-copy: pages of each read of what was not touc
 
 #define TAIL_CHUNK_MAX	64
 #define TAIL_READS	2	/* at most so many at once, but for those that are wanted */
-#define KILL_RETRY_MS	100
+#define RETRY_MS	100
 
 /**
  * struct tail - pages of a heap that are still elsewhere; segment.tail
@@ -121,14 +121,14 @@ void tail_put(struct tail *t)
 struct tail *tail_alloc(struct lproc *lproc, struct peer *peer, u64 proclet, u64 mig,
 			struct tail_set *set)
 {
-	struct tail *t = kzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
+	struct tail *t = kzalloc(sizeof(*t), GFP_MEMBER);
 	u32 i, n = 0;
 
 	if (!t)
 		return NULL;
-	t->first = kvmalloc_array(set->ndescs + 1, sizeof(*t->first), GFP_KERNEL_ACCOUNT);
-	t->begun = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_KERNEL_ACCOUNT);
-	t->here = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_KERNEL_ACCOUNT);
+	t->first = kvmalloc_array(set->ndescs + 1, sizeof(*t->first), GFP_MEMBER);
+	t->begun = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_MEMBER);
+	t->here = kvcalloc(BITS_TO_LONGS(set->n) + 1, sizeof(long), GFP_MEMBER);
 	if (!t->first || !t->begun || !t->here) {
 		kvfree(t->first);
 		kvfree(t->begun);
@@ -227,11 +227,18 @@ static void tail_read_done(struct xport_read *rd, int status)
 	queue_work(r->tail->lproc->node->tail_wq, &r->work);
 }
 
+static void tail_read_begin(struct tail_read *r)
+{
+	int err = r->rd.peer->node->ops->read(&r->rd);
+
+	if (err)
+		tail_read_done(&r->rd, err);
+}
+
 /* Read what was taken by tail_take(). */
 static void tail_read(struct tail *t, u32 first, u32 n)
 {
 	struct tail_read *r = kzalloc(sizeof(*r), GFP_KERNEL | __GFP_NOFAIL);
-	int err;
 
 	INIT_WORK(&r->work, tail_read_end);
 	refcount_inc(&t->ref);
@@ -244,9 +251,7 @@ static void tail_read(struct tail *t, u32 first, u32 n)
 	r->rd.descs = r->descs;
 	r->rd.ndescs = tail_descs(t, first, n, r->descs);
 	r->rd.done = tail_read_done;
-	err = t->peer->node->ops->read(&r->rd);
-	if (err)
-		tail_read_done(&r->rd, err);
+	tail_read_begin(r);
 }
 
 /* Take pages to be read, up to @max from number @at on that nobody has taken. */
@@ -316,7 +321,7 @@ static void tail_kill(struct tail *t)
 		WRITE_ONCE(t->hopeless, true);
 		wake_up_all(&t->wait);
 		if (err == -EBUSY)
-			msleep(KILL_RETRY_MS);
+			msleep(RETRY_MS);
 	} while (err == -EBUSY);
 }
 
@@ -374,9 +379,19 @@ static void tail_read_end(struct work_struct *work)
 	struct tail_read *r = container_of(work, struct tail_read, work);
 	struct tail *t = r->tail;
 	struct segment *heap = t->heap;
+	bool again;
 	u32 i;
 
 	step_reach(t->lproc->node, STEP_DST_TAIL);
+	spin_lock(&t->lock);
+	again = r->status == -ENOMEM && !tail_stops(t);
+	spin_unlock(&t->lock);
+	if (again) {
+		/* There will be memory for a read again; the proclet's would be lost. */
+		msleep(RETRY_MS);
+		tail_read_begin(r);
+		return;
+	}
 	down_read(&heap->sem);
 	for (i = 0; !r->status && !heap->gone && i < r->rd.npages; i++) {
 		segment_add_page(heap, t->set.index[r->first + i], r->pages[i],

@@ -11,7 +11,7 @@
 
 struct thread *thread_create(struct lproc *lproc, u64 stack)
 {
-	struct thread *t = kzalloc(sizeof(*t), GFP_KERNEL_ACCOUNT);
+	struct thread *t = kzalloc(sizeof(*t), GFP_MEMBER);
 
 	if (!t)
 		return NULL;

@@ -124,7 +124,7 @@ static bool in_worker(unsigned int issue_flags)
 static struct uring_wait *uring_alloc(struct io_uring_cmd *cmd, unsigned int issue_flags,
 				      u64 addr, u64 cap)
 {
-	struct uring_wait *u = kzalloc(sizeof(*u), GFP_KERNEL_ACCOUNT);
+	struct uring_wait *u = kzalloc(sizeof(*u), GFP_MEMBER);
 
 	if (!u)
 		return NULL;

@@ -84,7 +84,7 @@ static struct worker *worker_register(struct lproc *lproc, u32 index)
 	struct page *page;
 
 	page = worker_page(lproc, index);
-	w = kzalloc(sizeof(*w), GFP_KERNEL_ACCOUNT);
+	w = kzalloc(sizeof(*w), GFP_MEMBER);
 	if (!page || !w) {
 		kfree(w);
 		return ERR_PTR(-ENOMEM);
@@ -96,7 +96,7 @@ static struct worker *worker_register(struct lproc *lproc, u32 index)
 	w->shared = page_address(page);
 	INIT_LIST_HEAD(&w->idle);
 	init_waitqueue_head(&w->wait);
-	if (xa_reserve_bh(&lproc->workers, index, GFP_KERNEL_ACCOUNT)) {
+	if (xa_reserve_bh(&lproc->workers, index, GFP_MEMBER)) {
 		put_task_struct(w->task);
 		kfree(w);
 		return ERR_PTR(-ENOMEM);
@@ -517,11 +517,20 @@ static int start_call(struct lproc *lproc, struct worker *w, struct op *op, u64 
 		.caller = op->token,
 	};
 	struct proclet_tcb __user *utcb = u64_to_user_ptr(spare);
+	struct segment *seg;
 	int err = 0;
 
+	/* Many bytes at once can be refused; nobody is killed for touching them. */
+	seg = op->payload.npages ? segment_get(lproc, spare) : NULL;
+	if (seg) {
+		down_read(&seg->sem);
+		err = segment_populate(seg, PROCLET_STACK_IN, op->payload.len);
+		up_read(&seg->sem);
+		segment_put(seg);
+	}
 	/* The caller is not to blame for this worker's memory: it has not been executed. */
-	if (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)) ||
-	    payload_to_user(&op->payload, spare + PROCLET_STACK_IN, op->payload.len))
+	if (!err && (copy_to_user(utcb, &tcb, offsetof(struct proclet_tcb, lib)) ||
+		     payload_to_user(&op->payload, spare + PROCLET_STACK_IN, op->payload.len)))
 		err = -EHOSTUNREACH;
 	spin_lock_bh(&lproc->lock);
 	w->starting = NULL;

@@ -85,6 +85,7 @@ static void segs_tidy(struct worker *w)
 /* Report @done, wait for something to do. -EINTR has been accepted as well. */
 static int worker_wait(struct worker *w, __u32 done)
 {
+	const struct timespec ms = { .tv_nsec = 1000000 };
 	struct proclet_work *work = &w->work;
 	int err;
 
@@ -92,7 +93,8 @@ static int worker_wait(struct worker *w, __u32 done)
 	work->done = done;
 	work->todo = 0;
 	work->spare = w->segs[w->nsegs - 1] & ~SEG_DIRTY;
-	err = dev_ioctl(PROCLET_IOC_WORK, work);
+	while ((err = dev_ioctl(PROCLET_IOC_WORK, work)) == -ENOMEM)
+		nanosleep(&ms, NULL);	/* not accepted: the machine is out of memory */
 	if (w->done && (!err || err == -EINTR)) {
 		struct proclet_tcb *tcb = w->done;
 		__u64 top = w->segs[--w->nsegs];

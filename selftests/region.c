@@ -604,6 +604,34 @@ TEST_F(region, budget)
 	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &q));
 }
 
+/* Likewise that of a member, and how many proclets it may have. */
+TEST_F(region, member_budget)
+{
+	struct proclet_create_args a = { .capacity = MIB, .root_size = 100000 };
+	__u64 q;
+
+	if (node_attr(raw_node(), "member_budget", O_RDWR) < 0)
+		SKIP(return, "the member's budget cannot be set here");
+	ASSERT_EQ(0, raw_brk(self->fd, self->p, MIB));
+	ASSERT_EQ(0, node_set(raw_node(), "member_budget", "1M", NULL));
+	EXPECT_EQ(-ENOMEM, raw_brk(self->fd, self->p, 2 * MIB));
+	EXPECT_EQ(-ENOMEM, raw_create(self->fd, &a, 0, &q));
+	EXPECT_EQ(0, raw_brk(self->fd, self->p, MIB / 2));
+	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &q));
+	EXPECT_EQ(0, node_set(raw_node(), "member_budget", "0", NULL));
+	EXPECT_EQ(0, raw_brk(self->fd, self->p, 2 * MIB));
+
+	ASSERT_EQ(0, node_set(raw_node(), "member_proclets", "2", NULL));
+	EXPECT_EQ(-ENOMEM, raw_create(self->fd, &a, 0, &q));
+	ASSERT_EQ(0, node_set(raw_node(), "member_proclets", "3", NULL));
+	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &q));
+	EXPECT_EQ(-ENOMEM, raw_create(self->fd, &a, 0, &q));
+	EXPECT_EQ(0, node_set(raw_node(), "member_proclets", "0", NULL));
+	EXPECT_EQ(0, raw_create(self->fd, &a, 0, &q));
+	EXPECT_EQ(-EINVAL, node_set(raw_node(), "member_proclets", "many", NULL));
+	EXPECT_EQ(-EINVAL, node_set(raw_node(), "budget", "0", NULL));
+}
+
 TEST_F(region, many_proclets)
 {
 	static __u64 ids[400];

@@ -8,7 +8,9 @@
 #include <liburing.h>
 #include <proclet_uring.h>
 
+#ifndef MIB
 #define MIB ((size_t)1 << 20)
+#endif
 #define BOUND 30	/* seconds in which what must come has to */
 
 struct object {

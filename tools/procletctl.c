@@ -37,7 +37,7 @@ struct command {
 
 static const struct command commands[] = {
 	{ "node", "add", node_add, 1, INT_MAX,
-	  "NAME id=N [transport=rdma|loop] [addr=A] [port=P] [budget=SIZE] [spin_us=N] [keys=KEYS]",
+	  "NAME id=N [transport=rdma|loop] [addr=A] [port=P] [budget=SIZE] [member_budget=SIZE] [member_proclets=N] [spin_us=N] [keys=KEYS]",
 	  "create a node of this machine" },
 	{ "node", "enable", node_enable, 1, 1, "NAME",
 	  "connect it to its peers and let programs join" },

@@ -114,6 +114,8 @@ enum status node_add(char **argv)
 		{ "port" },
 		{ "addr" },
 		{ "budget" },
+		{ "member_budget" },
+		{ "member_proclets" },
 		{ "spin_us" },
 		{ "keys" },
 		{ "id", .required = true },

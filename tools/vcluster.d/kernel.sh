@@ -201,13 +201,14 @@ kernel_prepare() # KIND
 # Module for this guest kernel. The stock one is what 'make' built in the tree;
 # the others are built from a copy of the sources, so that no run disturbs the
 # tree's own objects.
-module_prepare() # KIND; sets MODULE
+module_prepare() # KIND; sets MODULE and FAIL_MODULE, of the test nomem
 {
 	local tree key
 
 	case $1 in
 	stock)
 		MODULE=$TOP/kmod/proclet.ko
+		FAIL_MODULE=$TOP/selftests/fail/proclet_fail.ko
 		[ -e "$MODULE" ] || die "kmod/proclet.ko is not built: run 'make' (or use --bare)"
 		;;
 	*)
@@ -215,6 +216,7 @@ module_prepare() # KIND; sets MODULE
 		tree=$CACHE/module-$K_RELEASE-${K_DIR##*-}-${key%% *}
 		with_lock "module-$1" build_module "$tree" || die "proclet.ko does not build for kernel $K_RELEASE"
 		MODULE=$tree/proclet.ko
+		FAIL_MODULE=$tree/selftests/fail/proclet_fail.ko
 		;;
 	esac
 	case "$(modinfo -F vermagic "$MODULE")" in
@@ -227,8 +229,8 @@ build_module() # TREE
 {
 	local tree=$1 sum
 
-	mkdir -p "$tree/kmod" "$tree/include" || return
-	sum=$(cd "$TOP" && find kmod include -type f \( -name '*.[chS]' -o -name Kbuild -o -name 'Makefile*' \) \
+	mkdir -p "$tree/kmod" "$tree/include" "$tree/selftests" || return
+	sum=$(cd "$TOP" && find kmod include selftests/fail -type f \( -name '*.[chS]' -o -name Kbuild -o -name 'Makefile*' \) \
 		! -name '*.mod.c' -print0 | sort -z | xargs -0 sha256sum) || return
 	[ -e "$tree/proclet.ko" ] && [ "$sum" = "$(cat "$tree/sum" 2>/dev/null)" ] && return
 	say "building proclet.ko for kernel $K_RELEASE"
@@ -240,13 +242,14 @@ build_module() # TREE
 			mkdir -p "$tree/${f%/*}" && cp -p "$f" "$tree/$f" && touch "$tree/$f" || exit
 		done || exit
 		cd "$tree" || exit
-		find kmod include -type f \( -name '*.[chS]' -o -name Kbuild -o -name 'Makefile*' \) ! -name '*.mod.c' |
+		find kmod include selftests/fail -type f \( -name '*.[chS]' -o -name Kbuild -o -name 'Makefile*' \) ! -name '*.mod.c' |
 		while read -r f; do
 			[ -e "$TOP/$f" ] || rm -f "$f"
 		done
 	) || return
 	# The debug kernel has KCOV for modules that ask for it.
-	make -s -C "$tree/kmod" -j"$(nproc)" KDIR="$K_BUILD" KCOV_INSTRUMENT=y >"$tree/log" 2>&1 </dev/null ||
+	{ make -s -C "$tree/kmod" -j"$(nproc)" KDIR="$K_BUILD" KCOV_INSTRUMENT=y &&
+	  make -s -C "$tree/selftests/fail" KDIR="$K_BUILD"; } >"$tree/log" 2>&1 </dev/null ||
 		{ cat "$tree/log" >&2; return 1; }
 	cp "$tree/kmod/proclet.ko" "$tree/proclet.ko.new" &&
 	mv "$tree/proclet.ko.new" "$tree/proclet.ko" && echo "$sum" >"$tree/sum"
