@@ -333,6 +333,8 @@ static int sweep(int (*scenario)(void))
 	tap_cleanup();
 	TRY(take_stock(before));
 	CHECK(write_file(FAIL "again", "1"));
+	snprintf(way, sizeof(way), "%u", env_number("PROCLET_TEST_TURNS", 1));
+	CHECK(write_file(FAIL "turns", way));
 	while (quiet < 2) {
 		failing = true;
 		CHECK(write_file(FAIL "arm", "1"));

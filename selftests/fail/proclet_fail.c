@@ -24,7 +24,7 @@ MODULE_PARM_DESC(start, "where proclet.ko is, as /proc/modules says");
 module_param(end, ulong, 0);
 MODULE_PARM_DESC(end, "and where it ends");
 
-static unsigned int turns = 2;
+static unsigned int turns = 1;
 module_param(turns, uint, 0644);
 MODULE_PARM_DESC(turns, "a way's first so many allocations fail, each in a run of its own");
 
