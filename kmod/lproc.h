@@ -399,6 +399,8 @@ struct location {
  * @stacks: the threads' segments once more, for that
  * @heap_slots: granules of our slice in use, bits
  * @stack_slots: the same for thread segments
+ * @heap_first: from where on they are given out, at random; then from the beginning
+ * @stack_first: likewise
  * @presence: pages of the presence table by index; entries stay
  * @worker_pages: by index; entries stay
  * @proclets: struct proclet by granule
@@ -487,6 +489,8 @@ struct lproc {
 	struct xarray stacks;
 	unsigned long *heap_slots;
 	unsigned long *stack_slots;
+	u32 heap_first;
+	u32 stack_first;
 	struct xarray presence;
 	struct xarray worker_pages;
 	struct xarray proclets;

@@ -10,6 +10,7 @@
 #include <linux/module.h>
 #include <linux/mount.h>
 #include <linux/pseudo_fs.h>
+#include <linux/random.h>
 #include <linux/slab.h>
 
 #include "compat.h"
@@ -57,6 +58,9 @@ int region_setup(struct lproc *lproc)
 				      GFP_MEMBER);
 	if (!lproc->heap_slots || !lproc->stack_slots)
 		goto free_slots;
+	/* What a forerunner of this member has given out may still be in use elsewhere. */
+	lproc->heap_first = get_random_u32() % HEAP_SLOTS;
+	lproc->stack_first = get_random_u32() % STACK_SLOTS;
 	/* Mounted only while in use: the mount holds a reference to the module. */
 	if (simple_pin_fs(&region_fs, &region_mnt, &region_mnt_count))
 		goto free_slots;
@@ -666,7 +670,10 @@ u64 heap_slot_alloc(struct lproc *lproc, u64 size)
 	unsigned long n = size >> PROCLET_GRANULE_SHIFT, at;
 
 	spin_lock_bh(&lproc->lock);
-	at = bitmap_find_next_zero_area(lproc->heap_slots, HEAP_SLOTS, 0, n, n - 1);
+	at = bitmap_find_next_zero_area(lproc->heap_slots, HEAP_SLOTS, lproc->heap_first, n,
+					n - 1);
+	if (at >= HEAP_SLOTS)
+		at = bitmap_find_next_zero_area(lproc->heap_slots, HEAP_SLOTS, 0, n, n - 1);
 	if (at < HEAP_SLOTS)
 		bitmap_set(lproc->heap_slots, at, n);
 	spin_unlock_bh(&lproc->lock);
@@ -689,7 +696,9 @@ u64 stack_slot_alloc(struct lproc *lproc)
 	unsigned long at;
 
 	spin_lock_bh(&lproc->lock);
-	at = find_first_zero_bit(lproc->stack_slots, STACK_SLOTS);
+	at = find_next_zero_bit(lproc->stack_slots, STACK_SLOTS, lproc->stack_first);
+	if (at >= STACK_SLOTS)
+		at = find_first_zero_bit(lproc->stack_slots, STACK_SLOTS);
 	if (at < STACK_SLOTS)
 		__set_bit(at, lproc->stack_slots);
 	spin_unlock_bh(&lproc->lock);
