@@ -251,6 +251,8 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 	ack->status = cpu_to_le32(status);
 	strscpy(ack->reason, reason, sizeof(ack->reason));
 	if (!status) {
+		/* It knows what we have of its proclets before it can be asked for them. */
+		proclets_announce(lproc, peer->id);
 		/* What we send it as a member must not overtake this. */
 		spin_lock_bh(&lproc->lock);
 		member_add(lproc, peer->id);
@@ -258,7 +260,6 @@ void lproc_handle_join(struct peer *peer, const struct wire_join *m)
 		peer->node->ops->send(peer, msg);
 		spin_unlock_bh(&lproc->lock);
 		wake_up_all(&lproc->members_wq);
-		proclets_announce(lproc, peer->id);
 	} else {
 		peer->node->ops->send(peer, msg);
 	}
@@ -418,7 +419,8 @@ static struct lproc *lproc_alloc(struct pnode *node, const struct proclet_join *
 	xa_init_flags(&lproc->pulls, XA_FLAGS_ALLOC1 | XA_FLAGS_LOCK_BH);
 	xa_init_flags(&lproc->dropped, XA_FLAGS_LOCK_BH);
 	/* A member that comes back must not give out its forerunner's numbers. */
-	lproc->next_gen = get_random_u32();
+	lproc->first_gen = get_random_u32();
+	lproc->next_gen = lproc->first_gen;
 	lproc->next_native = get_random_u32() >> 1;
 	INIT_LIST_HEAD(&lproc->dying_proclets);
 	INIT_LIST_HEAD(&lproc->drains);

@@ -401,6 +401,7 @@ struct location {
  * @stack_slots: the same for thread segments
  * @heap_first: from where on they are given out, at random; then from the beginning
  * @stack_first: likewise
+ * @heap_adopted: granules that were in use before this member
  * @presence: pages of the presence table by index; entries stay
  * @worker_pages: by index; entries stay
  * @proclets: struct proclet by granule
@@ -408,7 +409,8 @@ struct location {
  * @drains: operations that have made one of them DYING, to be answered
  * @drain_work: does that: worker_drain_fn()
  * @locations: struct location by granule
- * @next_gen: of the next proclet
+ * @next_gen: of the last proclet that was made here
+ * @first_gen: of none, before the first
  * @next_native: number of the next native operation
  * @incoming: struct incoming, proclets on their way to us
  * @donors: struct migration, of proclets that have left but for pages that are still to
@@ -491,6 +493,7 @@ struct lproc {
 	unsigned long *stack_slots;
 	u32 heap_first;
 	u32 stack_first;
+	u32 heap_adopted;
 	struct xarray presence;
 	struct xarray worker_pages;
 	struct xarray proclets;
@@ -499,6 +502,7 @@ struct lproc {
 	struct work_struct drain_work;
 	struct xarray locations;
 	u32 next_gen;
+	u32 first_gen;
 	u32 next_native;
 
 	struct list_head ready;
@@ -610,6 +614,7 @@ int segment_populate(struct segment *seg, u64 off, u32 len);	/* sem held */
 struct page *segment_add_page(struct segment *seg, unsigned long index, struct page *page,
 			      gfp_t gfp);
 u64 heap_slot_alloc(struct lproc *lproc, u64 size);	/* address, 0: none */
+bool heap_slot_adopt(struct lproc *lproc, u64 start, u64 size);	/* lproc.lock */
 void heap_slot_free(struct lproc *lproc, u64 start, u64 size);
 u64 stack_slot_alloc(struct lproc *lproc);		/* the same */
 void stack_slot_free(struct lproc *lproc, u64 stack);
@@ -667,11 +672,12 @@ void proclet_free(struct proclet *p);	/* no thread is in it any more */
 void location_hint(struct lproc *lproc, u64 id, u32 to);
 int proclet_brk(struct lproc *lproc, struct proclet_brk *b);
 u32 location_get(struct lproc *lproc, u64 id, bool *known);	/* lproc.lock */
-void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from);
+int proclet_unknown(const struct lproc *lproc, u64 id);		/* lproc.lock */
+void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u64 capacity, u32 from);
 void location_erase(struct lproc *lproc, u64 id);
 struct location *location_take(struct lproc *lproc, u64 id);	/* lproc.lock */
 void location_lost(struct lproc *lproc, u32 node);
-void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also);
+void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u64 capacity);
 void proclets_announce(struct lproc *lproc, u32 home);
 
 /* op.c: operations and replies on their way */

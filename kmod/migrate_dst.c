@@ -908,7 +908,7 @@ static void in_commit(struct incoming *in)
 			      MIGRATE_INSTALL, ns, 0);
 
 	kfree(loc);
-	proclet_announce(lproc, in->id, in->epoch, lproc->node->id, 0);
+	proclet_announce(lproc, in->id, in->epoch, lproc->node->id, in->capacity);
 	for (i = 0; i < n; i++)
 		if (token_ok(&callers[i]))
 			waiter_tell(lproc, &callers[i], lproc->node->id, 0);

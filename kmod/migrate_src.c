@@ -445,7 +445,7 @@ static void mig_forget(struct migration *m, u32 to)
 
 	/* First, so that what waits for it here finds the way. */
 	if (to && !READ_ONCE(p->ended))
-		location_set(lproc, id, epoch, to, lproc->node->id);
+		location_set(lproc, id, epoch, to, 0, lproc->node->id);
 	spin_lock_bh(&lproc->lock);
 	list_splice_init(&p->threads, &threads);
 	list_for_each_entry(t, &threads, entry)

@@ -145,6 +145,14 @@ static bool is_member(const struct lproc *lproc, const struct peer *peer)
 	return READ_ONCE(lproc->members) & node_bit(peer->id);
 }
 
+static bool may_say(const struct lproc *lproc, const struct peer *peer, u32 type)
+{
+	if (is_member(lproc, peer) || !for_members(type))
+		return true;
+	/* Before it answers our JOIN it says what it has of our proclets. */
+	return type == WIRE_MOVED && READ_ONCE(lproc->join_wait) & node_bit(peer->id);
+}
+
 static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data, u32 len)
 {
 	const struct wire_hdr *hdr = data;
@@ -186,7 +194,7 @@ static int msg_dispatch(struct lproc *lproc, struct peer *peer, const void *data
 			step_reach(lproc->node, STEP_HOME_MOVED);
 		location_set(lproc, le64_to_cpu(moved->proclet),
 			     le64_to_cpu(moved->epoch), le32_to_cpu(moved->node),
-			     peer->id);
+			     moved->order ? 1ULL << le32_to_cpu(moved->order) : 0, peer->id);
 		return 0;
 	case WIRE_STACK_FREE:
 		stack_slot_free(lproc, le64_to_cpu(((const struct wire_stack_free *)
@@ -233,7 +241,7 @@ bool xport_recv_now(struct peer *peer, const void *data, u32 len)
 	lproc = lproc_find(peer->node, le64_to_cpu(hdr->lproc), for_source(hdr));
 	if (!lproc)
 		return false;
-	if (for_members(type) && !is_member(lproc, peer)) {
+	if (!may_say(lproc, peer, type)) {
 		lproc_done(lproc);
 		return false;
 	}
@@ -285,7 +293,7 @@ int xport_recv(struct peer *peer, const void *data, u32 len)
 		msg_no_member(peer, hdr);
 		return 0;
 	}
-	if (for_members(le16_to_cpu(hdr->type)) && !is_member(lproc, peer)) {
+	if (!may_say(lproc, peer, le16_to_cpu(hdr->type))) {
 		msg_unread(peer, hdr);
 		lproc_done(lproc);
 		return 0;

@@ -348,6 +348,7 @@ void op_route(struct op *op)
 	struct proclet *p;
 	bool known, dead;
 	u64 id;
+	int err;
 
 	if (READ_ONCE(lproc->dying)) {
 		op_free(op);
@@ -387,9 +388,14 @@ void op_route(struct op *op)
 	if (!p) {
 		dead = proclet_dead(lproc, id);
 		node = location_get(lproc, id, &known);
+		/* If its home has a new member, others may still know where a caller went. */
+		if (op->is_reply && !known && op->token.node != self &&
+		    lproc->members & node_bit(op->token.node))
+			node = op->token.node;
+		err = dead ? -ESTALE : node == self ? proclet_unknown(lproc, id) : 0;
 		spin_unlock_bh(&lproc->lock);
-		if (node == self || dead) {
-			op_fail(op, -ESTALE);
+		if (err) {
+			op_fail(op, err);
 			return;
 		}
 		if (known && op->from != self)

@@ -329,11 +329,28 @@ void location_erase(struct lproc *lproc, u64 id)
 	kfree(loc);
 }
 
+/* Was it made by this member, not by one that its node had before? */
+static bool made_here(const struct lproc *lproc, u64 id)
+{
+	return PROCLET_ID_GEN(id) - lproc->first_gen - 1 < lproc->next_gen - lproc->first_gen;
+}
+
+/*
+ * What its home says of a proclet that it does not know: it is dead, unless it was made by
+ * an earlier member and some have not told us yet what they have of those.
+ */
+int proclet_unknown(const struct lproc *lproc, u64 id)
+{
+	lockdep_assert_held(&lproc->lock);
+	return made_here(lproc, id) || !lproc->join_wait ? -ESTALE : -EHOSTUNREACH;
+}
+
 /*
  * News of @id from node @from: it is on @node, 0: it is no more. Older news than
- * we have are ignored. Its home believes of a proclet only the node that has it.
+ * we have are ignored. Its home believes of a proclet only the node that has it, which
+ * says what its capacity is; @told: that, or 0.
  */
-void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
+void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u64 told, u32 from)
 {
 	u32 granule = PROCLET_ID_GRANULE(id), self = lproc->node->id;
 	bool home = PROCLET_ID_HOME(id) == self, free_slot = false;
@@ -378,9 +395,13 @@ void location_set(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 from)
 		goto unlock;
 	if (loc && PROCLET_ID_GEN(loc->id) > PROCLET_ID_GEN(id))
 		goto unlock;
-	/* At home, who is neither here nor known to be away is dead. */
-	if (home && !p && (!loc || loc->id != id))
-		goto unlock;
+	/* At home, who is neither here nor known to be away is dead, or older than we are. */
+	if (home && !p && (!loc || loc->id != id)) {
+		if (!node || made_here(lproc, id) ||
+		    !heap_slot_adopt(lproc, PROCLET_ID_HEAP(id), told))
+			goto unlock;
+		capacity = told;
+	}
 	if (home && !node && from != self && from != loc->node)
 		goto unlock;
 	old = loc;
@@ -428,7 +449,7 @@ void location_lost(struct lproc *lproc, u32 node)
 	spin_unlock_bh(&lproc->lock);
 }
 
-static void moved_send(struct lproc *lproc, u32 to, u64 id, u64 epoch, u32 node)
+static void moved_send(struct lproc *lproc, u32 to, u64 id, u64 epoch, u32 node, u64 capacity)
 {
 	struct wire_moved *m;
 	struct xport_msg *msg;
@@ -437,33 +458,29 @@ static void moved_send(struct lproc *lproc, u32 to, u64 id, u64 epoch, u32 node)
 	m->proclet = cpu_to_le64(id);
 	m->epoch = cpu_to_le64(epoch);
 	m->node = cpu_to_le32(node);
+	m->order = cpu_to_le32(capacity ? ilog2(capacity) : 0);
 	msg_send(lproc->node, to, msg);
 }
 
-/* Tell the home of @id, and node @also if not 0, that it is on @node. */
-void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u32 also)
+/* Tell the home of @id that it is on @node, and of which @capacity; 0: on none. */
+void proclet_announce(struct lproc *lproc, u64 id, u64 epoch, u32 node, u64 capacity)
 {
-	u32 to[2] = { PROCLET_ID_HOME(id), also };
-	int i;
+	u32 home = PROCLET_ID_HOME(id);
 
-	for (i = 0; i < 2; i++) {
-		if (!to[i] || (i && to[i] == to[0]))
-			continue;
-		if (to[i] == lproc->node->id)
-			location_set(lproc, id, epoch, node, to[i]);
-		else
-			moved_send(lproc, to[i], id, epoch, node);
-	}
+	if (home == lproc->node->id)
+		location_set(lproc, id, epoch, node, capacity, home);
+	else
+		moved_send(lproc, home, id, epoch, node, capacity);
 }
 
 /*
  * A member on node @home is connected: what it might have missed of its proclets that are
- * here. Whom it does not know it does not take in.
+ * here, or those of its node's last member.
  */
 void proclets_announce(struct lproc *lproc, u32 home)
 {
 	unsigned long index = 0;
-	u64 id = 0, epoch = 0;
+	u64 id = 0, epoch = 0, capacity = 0;
 	struct proclet *p;
 
 	do {
@@ -474,11 +491,12 @@ void proclets_announce(struct lproc *lproc, u32 home)
 				continue;
 			id = p->id;
 			epoch = p->epoch;
+			capacity = p->capacity;
 			break;
 		}
 		spin_unlock_bh(&lproc->lock);
 		if (p)
-			moved_send(lproc, home, id, epoch, lproc->node->id);
+			moved_send(lproc, home, id, epoch, lproc->node->id, capacity);
 		cond_resched();
 	} while (p && index++ < ULONG_MAX);
 }
@@ -498,5 +516,5 @@ void location_hint(struct lproc *lproc, u64 id, u32 to)
 	}
 	spin_unlock_bh(&lproc->lock);
 	if (node && node != to)
-		moved_send(lproc, to, id, epoch, node);
+		moved_send(lproc, to, id, epoch, node, 0);
 }

@@ -682,6 +682,25 @@ u64 heap_slot_alloc(struct lproc *lproc, u64 size)
 	return slice_base(lproc) + ((u64)at << PROCLET_GRANULE_SHIFT);
 }
 
+/*
+ * An earlier member of this node has given it out, and the proclet lives. There is a limit,
+ * as others say so.
+ */
+bool heap_slot_adopt(struct lproc *lproc, u64 start, u64 size)
+{
+	unsigned long n = size >> PROCLET_GRANULE_SHIFT;
+	unsigned long at = (start - slice_base(lproc)) >> PROCLET_GRANULE_SHIFT;
+
+	lockdep_assert_held(&lproc->lock);
+	if (!n || (start & (size - 1)) || at + n > HEAP_SLOTS ||
+	    lproc->heap_adopted + n > HEAP_SLOTS / 2 ||
+	    find_next_bit(lproc->heap_slots, at + n, at) < at + n)
+		return false;
+	lproc->heap_adopted += n;
+	bitmap_set(lproc->heap_slots, at, n);
+	return true;
+}
+
 void heap_slot_free(struct lproc *lproc, u64 start, u64 size)
 {
 	spin_lock_bh(&lproc->lock);

@@ -78,6 +78,12 @@ static const char *check_payload(const struct wire_payload *pl, u32 rest)
 	return NULL;
 }
 
+static bool order_ok(u32 order)
+{
+	return !order || (order < 64 && 1ULL << order >= PROCLET_CAPACITY_MIN &&
+			  1ULL << order <= PROCLET_CAPACITY_MAX);
+}
+
 /* What an operation's arguments and results can be by their length. */
 static const char *check_args(const struct wire_op *op)
 {
@@ -328,7 +334,7 @@ static const char *check_body(u32 type, const void *data, u32 len)
 		if (!wire_id_ok(le64_to_cpu(moved->proclet)) ||
 		    le32_to_cpu(moved->node) > PROCLET_MAX_NODES)
 			return "proclet or node";
-		return NULL;
+		return order_ok(le32_to_cpu(moved->order)) ? NULL : "order";
 	}
 	case WIRE_STACK_FREE:
 		return wire_stack_ok(le64_to_cpu(((const struct wire_stack_free *)

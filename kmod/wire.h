@@ -19,7 +19,7 @@
 #include "../include/uapi/linux/proclet.h"
 
 /* Nodes of different versions do not connect: to be changed with any message. */
-#define WIRE_VERSION		6
+#define WIRE_VERSION		7
 #define WIRE_MSG_MAX		4096	/* XPORT_MSG_MAX */
 #define WIRE_ALIGN		8	/* of messages, where several are sent together */
 #define WIRE_HOPS_MAX		16	/* times a message may be passed on */
@@ -367,14 +367,15 @@ struct wire_cancel {
  * @proclet: .
  * @epoch: number of moves it has made; older news are ignored
  * @node: 0: it is no more
- * @reserved: 0
+ * @order: its capacity is 1 << @order bytes, says who has it: its home may have lost its
+ *         member since it was created, and another one takes it in; 0: not told
  */
 struct wire_moved {
 	struct wire_hdr hdr;
 	__le64 proclet;
 	__le64 epoch;
 	__le32 node;
-	__le32 reserved;
+	__le32 order;
 };
 
 /* struct wire_stack_free - a thread segment of the receiver's slice is free */

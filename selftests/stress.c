@@ -13,7 +13,7 @@
  *
  * PROCLET_TEST_SEED: the seed, instead of the argument; PROCLET_TEST_SECONDS: how
  * long (60); PROCLET_TEST_WORKERS: threads (12); PROCLET_TEST_ACTION: only actions of
- * this name.
+ * this name; PROCLET_TEST_FAULTS=1: members are killed, links cut, nodes rebooted.
  *
  * A new kind of action is a function in one of the files stress_*.c and a line in
  * actions[].
@@ -86,6 +86,14 @@ struct life *life_get(unsigned int slot)
 	return l;
 }
 
+time_t seconds_now(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return now.tv_sec;
+}
+
 struct life *life_any(__u64 *state)
 {
 	return life_get(next_random(state) % SLOTS);
@@ -129,15 +137,20 @@ static int new_life(unsigned int slot, __u64 *state)
 	struct proclet_attr attr = {
 		.capacity = (4 * MIB) << next_random(state) % 3,
 		.node = any_node(state),
+		.flags = slot % 2 && faults_wanted() ? PROCLET_DURABLE_MOVE : 0,
 		.root_size = area_offset(nworkers),
 	};
 	struct life *l = calloc(1, sizeof(*l));
 
+	int err;
+
 	CHECK(l);
 	l->areas = calloc(nworkers, AREA);
 	CHECK(l->areas);
-	CHECK_EQ(proclet_create(&l->id, &attr), 0);
-	TRY(locks_begin(l));
+	/* After a failure here, where there is always a member. */
+	while (struck(err = proclet_create(&l->id, &attr) ?: locks_begin(l)))
+		attr.node = nodes[0];
+	CHECK_EQ(err, 0);
 	pthread_rwlock_init(&l->in_use, NULL);
 	l->refs = 1;
 	pthread_mutex_lock(&slots[slot].lock);
@@ -150,9 +163,15 @@ static int new_life(unsigned int slot, __u64 *state)
 static int life_account(struct life *l, struct inhabitant *h)
 {
 	__u64 end = proclet_clock_ns() + ACTION_SECONDS / 2 * SECOND;
+	ssize_t n;
 
 	do {
-		CHECK_EQ(proclet_call(l->id, account, NULL, 0, h, sizeof(*h)), sizeof(*h));
+		n = proclet_call(l->id, account, NULL, 0, h, sizeof(*h));
+		if (excused(l, n)) {
+			*h = (struct inhabitant) { .visits = l->visits };
+			break;
+		}
+		CHECK_EQ(n, sizeof(*h));
 	} while (h->left < l->left && !l->unsure && proclet_clock_ns() < end);
 	return KSFT_PASS;
 }
@@ -174,6 +193,7 @@ static int life_went_well(struct life *l)
 	TRY(heap_went_well(l));
 	TRY(life_account(l, &h));
 	TRY(nothing_wrong(l, &h));
+	CHECK_GE(h.visits, l->visits);
 	if (l->unsure)
 		return KSFT_PASS;
 	CHECK_EQ(h.visits, l->visits);
@@ -194,7 +214,8 @@ static int life_end(struct life *l, __u64 *state)
 	TRY(ret);
 	__atomic_store_n(&l->dead, true, __ATOMIC_RELEASE);
 	TRY(refs_end(l, state));
-	__atomic_store_n(&l->gone, true, __ATOMIC_RELEASE);
+	if (!stormy())
+		__atomic_store_n(&l->gone, true, __ATOMIC_RELEASE);
 	return KSFT_PASS;
 }
 
@@ -221,32 +242,158 @@ static int do_end(struct stress_worker *w, __u64 *state)
 	return ret == KSFT_PASS ? new_life(slot, state) : ret;
 }
 
+/* Take out what is in it, if that is @expected or nothing is. */
+static struct life *slot_empty(unsigned int slot, const struct life *expected)
+{
+	struct life *l;
+
+	pthread_mutex_lock(&slots[slot].lock);
+	l = slots[slot].life;
+	if (expected && l != expected)
+		l = NULL;
+	else
+		slots[slot].life = NULL;
+	pthread_mutex_unlock(&slots[slot].lock);
+	return l;
+}
+
 /* Destroyed while others use it; they get the right result or -ESTALE. */
 static int do_kill(struct stress_worker *w, __u64 *state)
 {
 	unsigned int slot = SLOTS - 1 - next_random(state) % DOOMED;
 	struct inhabitant h;
 	struct life *l;
+	ssize_t n;
 	int err;
 
 	(void)w;
-	pthread_mutex_lock(&slots[slot].lock);
-	l = slots[slot].life;
-	slots[slot].life = NULL;
-	pthread_mutex_unlock(&slots[slot].lock);
+	l = slot_empty(slot, NULL);
 	if (!l)
 		return KSFT_PASS;
-	CHECK_EQ(proclet_read(l->id, 0, &h, sizeof(h)), sizeof(h));
-	TRY(nothing_wrong(l, &h));
+	n = proclet_read(l->id, 0, &h, sizeof(h));
+	if (!struck(n)) {
+		CHECK_EQ(n, sizeof(h));
+		TRY(nothing_wrong(l, &h));
+	}
 	__atomic_store_n(&l->dead, true, __ATOMIC_RELEASE);
 	err = proclet_destroy(l->id);
-	__atomic_store_n(&l->gone, true, __ATOMIC_RELEASE);
+	/* A home that is not reached goes on believing that it is there. */
+	if (!err && !stormy())
+		__atomic_store_n(&l->gone, true, __ATOMIC_RELEASE);
 	life_drop(l);
-	if (err) {
+	if (err && !struck(err)) {
 		diag("killing: expected 0, saw %d", err);
 		return KSFT_FAIL;
 	}
 	return new_life(slot, state);
+}
+
+/* From an observer: -ESTALE, or anything else if it can be called. */
+METHOD(observe)
+{
+	struct inhabitant h;
+	proclet_t p;
+
+	(void)root;
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(p))
+		return -EINVAL;
+	memcpy(&p, in, sizeof(p));
+	return proclet_call(p, account, NULL, 0, &h, sizeof(h));
+}
+PROCLET_METHOD(observe);
+
+/* Does the observer's node have it, be it in doubt or about to arrive? */
+METHOD(has_here)
+{
+	unsigned long long id;
+	char line[256];
+	proclet_t p;
+	bool has = false;
+	FILE *f;
+
+	(void)root;
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(p))
+		return -EINVAL;
+	memcpy(&p, in, sizeof(p));
+	f = fopen("/proc/proclet/proclets", "r");
+	while (f && !has && fgets(line, sizeof(line), f))
+		has = sscanf(line, "%*u %*s %llx", &id) == 1 && id == p &&
+		      !strstr(line, " absent ");
+	if (!f)
+		return -ENOENT;
+	fclose(f);
+	return has;
+}
+PROCLET_METHOD(has_here);
+
+static bool anywhere(const proclet_t *observers, proclet_t p)
+{
+	for (int i = 0; i < node_count; i++)
+		if (proclet_call(observers[i], has_here, &p, sizeof(p), NULL, 0))
+			return true;
+	return false;
+}
+
+/* From everywhere, when all who are in doubt know. */
+static int life_review(struct life *l, const proclet_t *observers, time_t end, bool *lost)
+{
+	for (int i = 0; i < node_count; i++) {
+		unsigned int nowhere = 0;
+		ssize_t n;
+
+		do {
+			/* Twice, as it can pass from one that we ask later to one that we have. */
+			nowhere = anywhere(observers, l->id) ? 0 : nowhere + 1;
+			n = proclet_call(observers[i], observe, &l->id, sizeof(l->id), NULL, 0);
+			*lost = n == -ESTALE || (n == -EHOSTUNREACH && nowhere > 1);
+		} while (!*lost && n < 0 && seconds_now() < end);
+		if (*lost)
+			return KSFT_PASS;
+		if (n != sizeof(struct inhabitant) && (tap_look_everywhere(), true))
+			diag("%llx, called from node %d after a fault:", l->id, nodes[i]);
+		CHECK_EQ(n, sizeof(struct inhabitant));
+	}
+	return KSFT_PASS;
+}
+
+int lives_review(const proclet_t *observers, int seconds, bool all_live, unsigned int *lost)
+{
+	__u64 state = mix(seed, seconds_now());
+	time_t end = seconds_now() + seconds;
+
+	*lost = 0;
+	for (unsigned int i = 0; i < SLOTS; i++) {
+		struct life *l = life_get(i);
+		bool gone = false;
+		int ret;
+
+		if (!l)
+			continue;
+		ret = life_review(l, observers, end, &gone);
+		/* What may move by post-copy needs more than itself. */
+		if (gone && all_live && i % 2 && !is_dead(l)) {
+			diag("%llx was lost", l->id);
+			ret = KSFT_FAIL;
+		}
+		if (gone && slot_empty(i, l)) {
+			++*lost;
+			__atomic_store_n(&l->dead, true, __ATOMIC_RELEASE);
+			/*
+			 * Not gone: for whom its home does not know, it may come again, so
+			 * it keeps its names. Some may reach it whom we have not asked.
+			 */
+			proclet_destroy(l->id);
+			life_drop(l);
+			ret = new_life(i, &state);
+		}
+		life_put(l);
+		TRY(ret);
+	}
+	return KSFT_PASS;
 }
 
 static const struct action {
@@ -310,14 +457,6 @@ static unsigned int choose(__u64 *state)
 	return i;
 }
 
-static time_t seconds_now(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec;
-}
-
 static void *work(void *arg)
 {
 	struct stress_worker *w = arg;
@@ -328,6 +467,7 @@ static void *work(void *arg)
 		unsigned int i = choose(&state);
 
 		w->action = i;
+		faults_action_begins();
 		__atomic_store_n(&w->began, seconds_now(), __ATOMIC_RELEASE);
 		if (actions[i].fn(w, &state) != KSFT_PASS) {
 			diag("seed %llu, thread %u, action %llu: %s", seed, w->number, w->done,
@@ -352,6 +492,7 @@ static void *mover_run(void *arg)
 	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED)) {
 		struct timespec pause = { 0, next_random(&state) % (5 * MS) };
 
+		faults_action_begins();
 		if (do_migrate(w, &state) != KSFT_PASS) {
 			diag("seed %llu, the mover", seed);
 			__atomic_store_n(&w->failed, true, __ATOMIC_RELAXED);
@@ -364,7 +505,25 @@ static void *mover_run(void *arg)
 	return NULL;
 }
 
-static struct stress_worker mover;
+/* Another one, who lets what is moved be lost. */
+static void *troublemaker_run(void *arg)
+{
+	struct stress_worker *w = arg;
+	__u64 state = mix(seed, ~0ULL);
+
+	while (!__atomic_load_n(&enough, __ATOMIC_RELAXED)) {
+		if (do_fault(w, &state) != KSFT_PASS) {
+			diag("seed %llu, fault %llu", seed, w->done);
+			__atomic_store_n(&w->failed, true, __ATOMIC_RELAXED);
+			break;
+		}
+		w->done++;
+	}
+	__atomic_store_n(&w->over, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static struct stress_worker mover, troublemaker;
 
 /* Until time is up, an action fails, or one does not end. */
 static bool watch_workers(unsigned int seconds)
@@ -378,7 +537,9 @@ static bool watch_workers(unsigned int seconds)
 		nanosleep(&tick_time, NULL);
 		now = seconds_now();
 		failed |= __atomic_load_n(&mover.failed, __ATOMIC_RELAXED);
-		left = !__atomic_load_n(&mover.over, __ATOMIC_ACQUIRE);
+		failed |= __atomic_load_n(&troublemaker.failed, __ATOMIC_RELAXED);
+		left = !__atomic_load_n(&mover.over, __ATOMIC_ACQUIRE) +
+		       !__atomic_load_n(&troublemaker.over, __ATOMIC_ACQUIRE);
 		for (unsigned int i = 0; i < nworkers; i++) {
 			struct stress_worker *w = &workers[i];
 			time_t began = __atomic_load_n(&w->began, __ATOMIC_ACQUIRE);
@@ -403,6 +564,10 @@ static bool watch_workers(unsigned int seconds)
 static int start_workers(void)
 {
 	CHECK_EQ(pthread_create(&mover.thread, NULL, mover_run, &mover), 0);
+	troublemaker.over = !faults_wanted();
+	if (faults_wanted())
+		CHECK_EQ(pthread_create(&troublemaker.thread, NULL, troublemaker_run,
+					&troublemaker), 0);
 	for (unsigned int i = 0; i < nworkers; i++) {
 		struct stress_worker *w = &workers[i];
 
@@ -446,12 +611,16 @@ static int everything(void)
 	if (!watch_workers(seconds))
 		return KSFT_FAIL;
 	pthread_join(mover.thread, NULL);
+	if (faults_wanted())
+		pthread_join(troublemaker.thread, NULL);
 	for (unsigned int i = 0; i < nworkers; i++) {
 		pthread_join(workers[i].thread, NULL);
 		refs_worker_end(&workers[i]);
 		done += workers[i].done;
 	}
 	diag("%llu actions by %u threads, %llu by the mover", done, nworkers, mover.done);
+	TRY(faults_went_well());
+	faults_action_begins();
 	TRY(all_kinds(done));
 	for (unsigned int i = 0; i < SLOTS; i++) {
 		CHECK(slots[i].life);
@@ -491,5 +660,7 @@ static int root(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	return lproc_main("stress", root, argc, argv);
+	if (faults_wanted())
+		faults_supervise();
+	return lproc_main("stress", root, argc, argv) & 0xff;
 }

@@ -204,7 +204,7 @@ static inline bool has_pattern(const unsigned char *from, size_t len, __u64 seed
  * @in_use: held for reading by actions, for writing by who ends it in peace
  * @dead: it is being destroyed; from now on -ESTALE is right
  * @gone: it has been; from now on nothing else is
- * @unsure: an action on it failed, and may have been counted or not
+ * @unsure: an action on it failed, and may have been counted or not; what succeeded has
  * @added: what it should have counted
  * @visits: the same
  * @alone: how often threads had a lock for themselves
@@ -255,6 +255,7 @@ struct life {
  * @in: MIB bytes and a page more
  * @out: the same
  * @names: the proclets that have them; NULL: none
+ * @renamed: how often a fault has left it open who has the name, and another was taken
  */
 struct stress_worker {
 	pthread_t thread;
@@ -267,6 +268,7 @@ struct stress_worker {
 	unsigned char *in;
 	unsigned char *out;
 	struct life *names[NAMES];
+	unsigned int renamed[NAMES];
 };
 
 /* Any; one that does not die while it is used; one where others are, too. */
@@ -278,6 +280,16 @@ void life_put(struct life *l);
 /* Keep what is known, but not the proclet. */
 void life_hold(struct life *l);
 void life_drop(struct life *l);
+
+/* ---- faults ---- */
+
+bool faults_wanted(void);
+/* Before an action of this thread. */
+void faults_action_begins(void);
+/* Has there been a fault since, or is it not over? */
+bool stormy(void);
+/* Is this what one may end with then? */
+bool struck(ssize_t ret);
 
 static inline bool is_dead(struct life *l)
 {
@@ -295,10 +307,10 @@ static inline void counted(struct life *l, __u64 added, __u64 visits)
 	ADD(l->visits, visits);
 }
 
-/* An action that failed, because its proclet was destroyed meanwhile? */
+/* An action that failed because its proclet was destroyed meanwhile, or by a fault? */
 static inline bool excused(struct life *l, ssize_t ret)
 {
-	if (ret != -ESTALE || !is_dead(l))
+	if (!struck(ret) && (ret != -ESTALE || !is_dead(l)))
 		return false;
 	l->unsure = true;
 	return true;
@@ -317,6 +329,16 @@ static inline size_t any_size(__u64 *state, size_t max)
 
 	return n < max ? n : max;
 }
+
+/* A fault; in the end all is well again. Then there is peace for a while. */
+int do_fault(struct stress_worker *w, __u64 *state);
+int faults_went_well(void);
+/* In the members but the root's: another one follows to one that ends. */
+void faults_supervise(void);
+/* Of all that lives: what can be called from everywhere? The others are replaced. */
+int lives_review(const proclet_t *observers, int seconds, bool all_live, unsigned int *lost);
+
+time_t seconds_now(void);
 
 int any_node(__u64 *state);
 bool is_node(int node);

@@ -152,7 +152,7 @@ int do_chain(struct stress_worker *w, __u64 *state)
 	len = proclet_call(o->ids[0], chain, o, sizeof(*o), &value, sizeof(value));
 	for (unsigned int i = 0; i < n; i++)
 		dead |= is_dead(lives[i]);
-	if (len == -ESTALE && dead) {
+	if ((len == -ESTALE && dead) || struck(len)) {
 		for (unsigned int i = 0; i < n; i++)
 			lives[i]->unsure = true;
 		goto out;

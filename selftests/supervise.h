@@ -39,6 +39,29 @@ static inline int supervise(pid_t pid, int seconds)
 	return ret ?: status;
 }
 
+/*
+ * Go on in a child of this process; another one follows to one that ends as @again says.
+ * Before lproc_main(), which may execute the program once more.
+ */
+static inline void go_on_in_child(bool (*again)(int status))
+{
+	static const char *const marker = "PROCLET_TEST_CHILD";
+	int status;
+	pid_t pid;
+
+	if (getenv(marker))
+		return;
+	do {
+		pid = fork();
+		if (!pid) {
+			setenv(marker, "1", 1);
+			return;
+		}
+		waitpid(pid, &status, 0);
+	} while (again(status));
+	exit(WIFEXITED(status) ? WEXITSTATUS(status) : KSFT_FAIL);
+}
+
 /**
  * struct supervised - scenarios, each with members of its own
  * @name: of scenario @i

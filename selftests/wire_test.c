@@ -691,6 +691,13 @@ static void operations(void)
 	REFUSED(make_op, wire_op, op, PROCLET_OP_SLEEP);
 	REFUSED(make_moved, wire_moved, proclet, 0);
 	REFUSED(make_moved, wire_moved, node, 33);
+	ACCEPTED(make_moved, wire_moved, order, 0);
+	ACCEPTED(make_moved, wire_moved, order, 20);
+	ACCEPTED(make_moved, wire_moved, order, 36);
+	REFUSED(make_moved, wire_moved, order, 19);
+	REFUSED(make_moved, wire_moved, order, 37);
+	REFUSED(make_moved, wire_moved, order, 64 + 20);
+	REFUSED(make_moved, wire_moved, order, ~0U);
 	REFUSED(make_stack_free, wire_stack_free, stack, 0);
 	REFUSED(make_stack_free, wire_stack_free, stack, STACK + 4096);
 	REFUSED(make_stack_free, wire_stack_free, stack, ~0ULL);

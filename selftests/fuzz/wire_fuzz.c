@@ -369,6 +369,8 @@ static void walk_message(const void *data, u32 len)
 		PROMISE(len == sizeof(*moved));
 		PROMISE(id_good(le64_to_cpu(moved->proclet)));
 		PROMISE(le32_to_cpu(moved->node) <= PROCLET_MAX_NODES);
+		PROMISE(!moved->order || (le32_to_cpu(moved->order) >= 20 &&
+					  le32_to_cpu(moved->order) <= 36));
 		break;
 	case WIRE_STACK_FREE:
 		PROMISE(len == sizeof(struct wire_stack_free));
