@@ -7,6 +7,8 @@
 # make test		deps, all, and all tests; the first time also the debug kernel
 # make fuzz		[SECONDS=60] libFuzzer with hostile messages, for so long
 # make fuzz-corpus	after changes of the wire protocol: inputs that reach all of it
+# make soak		[MINUTES=30] stress while members, links and nodes are lost, for so
+#			long over each transport and device, on the debug kernel
 # make demo		deps, all, and the demonstration
 # make bench		deps, all, and the benchmark, which takes some minutes; writes
 #			the tables in Documentation/performance.rst
@@ -79,6 +81,12 @@ test: deps
 	tools/vcluster prepare -k backports
 	tools/runtests
 
+MINUTES = 30
+soak: deps
+	+$(MAKE) all
+	tools/vcluster prepare -k debug
+	PROCLET_TEST_SECONDS=$$(($(MINUTES) * 60)) tools/runtests soak
+
 SECONDS = 60
 fuzz:
 	+$(MAKE) -C selftests/fuzz fuzz SECONDS=$(SECONDS)
@@ -129,4 +137,4 @@ install: libshim tools man
 clean:
 	+for d in $(SUBDIRS); do $(MAKE) -C $$d clean || exit; done
 
-.PHONY: all $(SUBDIRS) man kdir deps check test fuzz fuzz-corpus demo bench debug-kernel install clean
+.PHONY: all $(SUBDIRS) man kdir deps check test fuzz fuzz-corpus soak demo bench debug-kernel install clean

@@ -10,7 +10,7 @@
 #include "fault.h"
 #include "supervise.h"
 
-#define BOUND 60	/* seconds in which all is well again, also in an emulator */
+#define BOUND 240	/* seconds in which all is well again, also in an emulator */
 #define PEACE_MS 3000
 
 /* ---- what actions know of it ---- */
