@@ -433,8 +433,12 @@ static void mig_give_up(struct migration *m, int err)
 		proclet_free(p);
 }
 
-/* Forget it: it runs at the destination, or nowhere (@to 0). */
-static void mig_forget(struct migration *m, u32 to)
+/*
+ * It is no more here, but at the destination; or lost with that (@lost), unless it has moved
+ * on before: as nobody can know that, its home goes on looking for it there, gives its
+ * addresses to nobody, and believes who says that he has it.
+ */
+static void mig_forget(struct migration *m, bool lost)
 {
 	struct proclet *p = m->p;
 	struct lproc *lproc = p->lproc;
@@ -444,8 +448,8 @@ static void mig_forget(struct migration *m, u32 to)
 	LIST_HEAD(threads);
 
 	/* First, so that what waits for it here finds the way. */
-	if (to && !READ_ONCE(p->ended))
-		location_set(lproc, id, epoch, to, 0, lproc->node->id);
+	if ((!lost || home) && !READ_ONCE(p->ended))
+		location_set(lproc, id, epoch, m->peer->id, 0, lproc->node->id);
 	spin_lock_bh(&lproc->lock);
 	list_splice_init(&p->threads, &threads);
 	list_for_each_entry(t, &threads, entry)
@@ -462,19 +466,19 @@ static void mig_forget(struct migration *m, u32 to)
 	p->mig = NULL;
 	if (m->tail)
 		list_add_tail(&m->donor, &lproc->donors);
-	if (to) {
+	if (!lost) {
 		lproc->stats.moved_out++;
-		event_add(lproc, PROCLET_EVENT_MOVED_OUT, to, id);
+		event_add(lproc, PROCLET_EVENT_MOVED_OUT, m->peer->id, id);
 		lproc->stats.bytes_out += m->move.bytes;
 	}
-	ended = !to || p->ended;
+	ended = p->ended;
 	spin_unlock_bh(&lproc->lock);
 	if (ended)
 		location_erase(lproc, id);
 	proclet_discard(p);
 	if (ended && home)
 		heap_slot_free(lproc, start, size);
-	else if (!to)
+	else if (ended)
 		proclet_announce(lproc, id, epoch, 0, 0);
 }
 
@@ -859,7 +863,7 @@ static void migrate_fn(struct work_struct *work)
 	if (!err && !told)
 		mig_measure(m);
 	if (!err || err == -ENOENT) {
-		mig_forget(m, err ? 0 : m->peer->id);
+		mig_forget(m, err);
 		mig_step(m, ABSENT);
 	} else {
 		spin_lock_bh(&lproc->lock);
@@ -915,6 +919,7 @@ int migrate_kill(struct proclet *p, struct peer *peer)
 	}
 	spin_lock_bh(&lproc->lock);
 	proclet_set_state(p, PROCLET_MOVING);
+	p->ended = true;
 	list_for_each_entry(t, &p->threads, entry)
 		waiter_disarm(lproc, &t->waiter);
 	spin_unlock_bh(&lproc->lock);
@@ -930,7 +935,7 @@ int migrate_kill(struct proclet *p, struct peer *peer)
 		op->result = -ECONNRESET;
 		op_route(op);
 	}
-	mig_forget(m, 0);
+	mig_forget(m, true);
 free:
 	kfree(m);
 	return err;

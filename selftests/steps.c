@@ -857,9 +857,77 @@ static int news_end_doubt(void)
 	return end();
 }
 
+static struct {
+	proclet_t from;
+	struct errand what;
+} onward;
+
+/* It is lost with the node that it is called on. */
+static void *move_on(void *unused)
+{
+	(void)unused;
+	proclet_call(onward.from, run_errand, &onward.what, sizeof(onward.what), NULL, 0);
+	return NULL;
+}
+
+/* That is done when all nodes are connected again. */
+static void *boot(void *node)
+{
+	return (void *)(long)fault("boot %d", *(int *)node);
+}
+
+/*
+ * It goes on from where the source, its home, is in doubt about it, and that node dies,
+ * before the news come. The home must not believe it dead.
+ */
+static int news_after_doubt(void)
+{
+	struct proclet_attr same = { 16 << 20, 0, PROCLET_PINNED, 8 };
+	pthread_t mover, booter;
+	struct agent_view v;
+	proclet_t other[4];
+	void *booted;
+
+	c.leaves_home = true;
+	TRY(split_at("dst_active", HOME));
+	c.leaves_home = false;
+	TRY(make(&onward.from, c.node[DESTINATION], 1 << 20, 8));
+	onward.what = (struct errand){ .p = c.p, .node = 1 };
+	TRY(tell(1, AGENT_ARM, "dst_moved", &v));
+	CHECK_EQ(v.result, 0);
+	CHECK_EQ(pthread_create(&mover, NULL, move_on, NULL), 0);
+	do {
+		TRY(tell(1, AGENT_WAIT, "", &v));
+		TRY(in_time());
+	} while (!v.result);
+	TRY(fault("kill %d", c.node[DESTINATION]));
+	TRY(repair());
+	CHECK_EQ(pthread_create(&booter, NULL, boot, &c.node[DESTINATION]), 0);
+	clock_gettime(CLOCK_MONOTONIC, &c.began);
+	do {
+		TRY(look(c.node[SOURCE], &v));
+		TRY(in_time());
+	} while (v.state != STATE_ABSENT);
+	same.node = c.node[SOURCE];
+	for (unsigned int i = 0; i < ARRAY_SIZE(other); i++) {
+		CHECK_EQ(proclet_create(&other[i], &same), 0);
+		CHECK(PROCLET_ID_GRANULE(other[i]) != PROCLET_ID_GRANULE(c.p));
+	}
+	TRY(tell(1, AGENT_LET_GO, "", &v));
+	CHECK_EQ(v.result, 0);
+	pthread_join(mover, NULL);
+	pthread_join(booter, &booted);
+	CHECK_EQ((long)booted, KSFT_PASS);
+	for (unsigned int i = 0; i < ARRAY_SIZE(other); i++)
+		CHECK_EQ(proclet_destroy(other[i]), 0);
+	c.node[DESTINATION] = 1;
+	return end();
+}
+
 static const struct tap_test tests[] = {
 	{ "home_missed_it", home_missed_it, 120 },
 	{ "news_end_doubt", news_end_doubt, 120 },
+	{ "news_after_doubt", news_after_doubt, 300 },
 
 	{ "killed", killed, 7200 },
 	{ "napping", napping, 7200 },

@@ -8,7 +8,8 @@
  * the kernel does under one hold of lproc.lock, or what nobody can see parts of.
  *
  * -DNODES=2|3 -DHOME=n -DCALLER=n, and the bounds: -DMOVES -DBREAKS -DCRASHES
- * -DKILLS -DDESTROYS -DCALLS; -DPOSTCOPY: moves by post-copy. The switches that break the protocol are in README.rst.
+ * -DKILLS -DDESTROYS -DCALLS; -DPOSTCOPY: moves by post-copy. The switches that break
+ * the protocol are in README.rst.
  */
 #ifndef NODES
 #define NODES		2
@@ -382,28 +383,31 @@ inline mig_undo(n)
 	mig_end(n)
 }
 
-/* It runs at @to, or nowhere (0). */
-inline mig_forget(n, to)
+/* It runs at the destination, or perhaps nowhere (@lost): then its home keeps its addresses. */
+inline mig_forget(n, lost)
 {
-	k = to;
-	found = n == HOME && (!k || ended[n]);
+#ifdef LOST_IS_DEAD
+	ended[n] = ended[n] || lost;
+#endif
+	found = n == HOME && ended[n];
 	if
-	:: k && !ended[n] -> location_set(n, epoch[n] + 1, k, n)
+	:: (!lost || n == HOME) && !ended[n] -> location_set(n, epoch[n] + 1, mdst[n], n)
 	:: else
 	fi;
 	/* The thread that came along is the destination's. */
 	if
 	:: op[n] == RUNNING ->
 		op[n] = IDLE;
-		oplost = oplost || !k
+		oplost = oplost || lost
 	:: else
 	fi;
 	st[n] = ABSENT;
 	j = epoch[n] + 1;
 	epoch[n] = 0;
 	data[n] = false;
+	k = ended[n];
 	if
-	:: !k || ended[n] -> location_erase(n)
+	:: k -> location_erase(n)
 	:: else
 	fi;
 	ended[n] = false;
@@ -411,7 +415,7 @@ inline mig_forget(n, to)
 	op_flush(n);
 	if
 	:: found -> slot_free()
-	:: !found && !k -> proclet_announce(n, j, 0)
+	:: !found && k -> proclet_announce(n, j, 0)
 	:: else
 	fi
 }
@@ -445,19 +449,19 @@ inline mig_doubt_step(n)
 	e = mev[n];
 	mev[n] = mev[n] & ~(EV_UP | EV_LOST);
 	if
-	:: e & EV_ACTIVE -> mig_forget(n, mdst[n])
+	:: e & EV_ACTIVE -> mig_forget(n, false)
 	:: !(e & EV_ACTIVE) && (e & EV_REFUSE) -> mig_undo(n)
 	:: !(e & (EV_ACTIVE | EV_REFUSE)) && (e & EV_STATUS) ->
 		if
-		:: mstatus[n] == ON -> mig_forget(n, mdst[n])
+		:: mstatus[n] == ON -> mig_forget(n, false)
 		:: mstatus[n] == OFF -> mig_undo(n)
-		:: else -> mig_forget(n, 0)
+		:: else -> mig_forget(n, true)
 		fi
 	:: !(e & (EV_ACTIVE | EV_REFUSE | EV_STATUS)) && peerinc[P(n, mdst[n])] != minc[n] ->
 #ifdef UNKNOWN_IS_OFF
 		mig_undo(n)
 #else
-		mig_forget(n, 0)
+		mig_forget(n, true)
 #endif
 	:: else ->
 		send(n, mdst[n], QUERY, mid[n], 0, 0)
@@ -830,7 +834,7 @@ end:	do
 	:: d_step { (mph[n] == M_COMMIT || mph[n] == M_GIVEN) &&
 		    (mev[n] & (EV_ACTIVE | EV_REFUSE | EV_LOST)) ->	/* mig_given() */
 		if
-		:: mev[n] & EV_ACTIVE -> mig_forget(n, mdst[n])
+		:: mev[n] & EV_ACTIVE -> mig_forget(n, false)
 		:: !(mev[n] & EV_ACTIVE) && (mev[n] & EV_REFUSE) -> mig_undo(n)
 #ifdef UNDO_AFTER_COMMIT
 		:: else -> mig_undo(n)
