@@ -118,14 +118,14 @@ static u32 list_thread(struct listing *l, struct thread *t)
 	return l->nexts - before;
 }
 
-/* The early pages, or those of them that have been written. */
-static void list_early(struct listing *l, bool all)
+/* The early pages below @end, or those of them that have been written. */
+static void list_early(struct listing *l, bool all, unsigned long end)
 {
 	struct migration *m = l->m;
 	u32 i;
 
 	l->next = ULONG_MAX;
-	for (i = 0; i < m->early.n; i++)
+	for (i = 0; i < m->early.n && m->index[i] < end; i++)
 		if (all || test_bit(i, m->dirty))
 			list_page(l, m->index[i], m->early.pages[i], i);
 }
@@ -315,25 +315,31 @@ static void fill_thread(struct wire_thread *wt, struct thread *t)
 
 /*
  * Make an offer of the early pages, all or those that have been written since they
- * were read.
+ * were read. Returns how many they are. What has been freed is not among them; what will be
+ * is void with the last offer (wire_offer.keep).
  */
 int mig_offer_early(struct migration *m, bool all)
 {
+	struct segment *heap = m->p->heap;
+	u64 keep = READ_ONCE(heap->lowest);
 	struct listing l = { .m = m };
 	int err;
 
-	list_early(&l, all);
+	list_early(&l, all, keep >> PAGE_SHIFT);
+	if (!l.n)
+		return 0;
 	err = listing_begin(&l, 1);
 	if (err)
 		return err;
-	list_early(&l, all);
-	fill_seg(l.segs, m->p->heap, l.nexts);
+	list_early(&l, all, keep >> PAGE_SHIFT);
+	fill_seg(l.segs, heap, l.nexts);
+	l.segs->limit = cpu_to_le64(max(READ_ONCE(heap->limit), keep));
 	/* The destination reads them later than this. */
 	if (m->dirty) {
 		bitmap_zero(m->dirty, m->early.n);
 		m->move.bytes += (u64)l.n << PAGE_SHIFT;
 	}
-	return listing_end(&l);
+	return listing_end(&l) ?: l.n;
 }
 
 static int by_address(void *priv, const struct list_head *a, const struct list_head *b)

@@ -629,7 +629,7 @@ static int mig_early_round(struct migration *m, bool all)
 {
 	int err = mig_offer_early(m, all);
 
-	if (err)
+	if (err <= 0)
 		return err;
 	spin_lock_bh(&m->p->lproc->lock);
 	m->events &= ~EV_COPIED;
