@@ -3,6 +3,8 @@
 #include "moved.h"
 
 #define MANY env_number("PROCLET_TEST_MOVES", 1000)
+#define BREATHS		4
+#define BREATH_WORDS	(100000 / 8)
 
 static ssize_t increment(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
@@ -17,6 +19,38 @@ static ssize_t increment(void *root, const void *in, size_t in_len, void *out, s
 	return sizeof(n);
 }
 PROCLET_METHOD(increment);
+
+/* In: a seed. Takes memory, uses it and frees it, so that the heap grows and shrinks. */
+static ssize_t breathe(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
+{
+	__u64 *blocks[BREATHS], state, words;
+
+	(void)root;
+	(void)out;
+	(void)out_cap;
+	if (in_len != sizeof(state))
+		return -EINVAL;
+	memcpy(&state, in, sizeof(state));
+	for (int i = 0; i < BREATHS; i++) {
+		words = BREATH_WORDS - next_random(&state) % 1000;
+		blocks[i] = proclet_malloc(words * 8);
+		if (!blocks[i])
+			return -ENOMEM;
+		for (__u64 j = 0; j < words; j++)
+			blocks[i][j] = state + j;
+		blocks[i][words - 1] = words;
+		blocks[i][0] = state;
+	}
+	for (int i = BREATHS - 1; i >= 0; i--) {
+		state = blocks[i][0];
+		for (__u64 j = 0; j < BREATH_WORDS - 1000; j++)
+			if (blocks[i][j] != state + j)
+				return -EBADMSG;
+		proclet_free(blocks[i]);
+	}
+	return 0;
+}
+PROCLET_METHOD(breathe);
 
 struct call_args {
 	proclet_t p;
@@ -253,6 +287,60 @@ static int under_calls_of_movers(void)
 	return KSFT_PASS;
 }
 
+static struct breather {
+	pthread_t thread;
+	proclet_t p;
+	__u64 seed;
+	bool enough;
+	ssize_t ret;
+} breathers[2];
+
+static void *breathe_on(void *arg)
+{
+	struct breather *b = arg;
+
+	while (!b->ret && !__atomic_load_n(&b->enough, __ATOMIC_RELAXED)) {
+		b->seed++;
+		b->ret = proclet_call(b->p, breathe, &b->seed, sizeof(b->seed), NULL, 0);
+	}
+	return NULL;
+}
+
+/*
+ * Memory is given back and taken again at each stage of a migration. A new heap for some moves
+ * each, as one that has shrunk too early a few times does not do it any more.
+ */
+static int shrinks_meanwhile(void)
+{
+	static const int modes[] = { PROCLET_MOVE_PRECOPY, 0, PROCLET_MOVE_POSTCOPY };
+	unsigned int moves = MANY / 20;
+	proclet_t p;
+	int ret;
+
+	TRY(tap_nodes(2));
+	for (unsigned int i = 0; i < moves; i++) {
+		TRY(make(&p, nodes[i % 2], 4 << 20, 0));
+		for (int k = 0; k < 2; k++) {
+			breathers[k] = (struct breather) { .p = p, .seed = i };
+			CHECK_EQ(pthread_create(&breathers[k].thread, NULL, breathe_on,
+						&breathers[k]), 0);
+		}
+		for (int k = 0; k < 6; k++) {
+			ret = proclet_migrate(p, nodes[(i + k + 1) % 2],
+					      modes[i % ARRAY_SIZE(modes)]);
+			if (ret)
+				CHECK_EQ(ret, -EBUSY);
+		}
+		for (int k = 0; k < 2; k++) {
+			__atomic_store_n(&breathers[k].enough, true, __ATOMIC_RELAXED);
+			pthread_join(breathers[k].thread, NULL);
+			CHECK_EQ(breathers[k].ret, 0);
+		}
+		tap_cleanup();
+	}
+	return KSFT_PASS;
+}
+
 /* Destroyed while it goes to and fro: it ends once, and moves end then. */
 static int destroyed_on_the_way(void)
 {
@@ -285,6 +373,7 @@ static const struct tap_test tests[] = {
 	LONG_TEST(tug_of_war),
 	LONG_TEST(under_calls),
 	LONG_TEST(under_calls_of_movers),
+	LONG_TEST(shrinks_meanwhile),
 	LONG_TEST(destroyed_on_the_way),
 	{ "there_and_back", there_and_back, 600 },
 };

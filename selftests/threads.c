@@ -337,6 +337,7 @@ static void *spin(void *arg)
 {
 	struct number *a = arg;
 
+	a->n++;
 	ADD(a->s->started, 1);
 	while (!a->s->stop)
 		a->n++;
@@ -579,6 +580,9 @@ static int running_threads_move(void)
 	TRY(setup(&p, nodes[1]));
 	c = caller_start(p, spinners, &n, sizeof(n), NULL, 0);
 	TRY(mover_start(p));
+	do {
+		TRY(peek(p));
+	} while ((int)seen.started < n);
 	movers_wait(10);
 	CHECK_EQ(proclet_call(p, stop, NULL, 0, NULL, 0), 0);
 	CHECK_EQ(caller_wait(c), 0);
