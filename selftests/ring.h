@@ -34,7 +34,8 @@ PROCLET_METHOD(where);
 /* Until it is told to end. */
 static ssize_t linger(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	const struct timespec pause = { 0, 20000000 };	/* many may be at it */
+	/* Hundreds may be at it, and leave a slow machine time for the rest. */
+	const struct timespec pause = { 0, 200000000 };
 	struct object *o = root;
 
 	(void)in;
