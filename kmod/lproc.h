@@ -42,7 +42,7 @@ struct vm_area_struct;
  * @size: bytes of address space
  * @limit: bytes that may be touched; multiple of PAGE_SIZE
  * @watched: a heap's: SEGMENT_TOUCHED is kept up to date, for a migration
- * @lowest: the lowest @limit since it is
+ * @lowest: the lowest @limit since a migration has listed the pages
  * @gone: not accessible: being moved or freed
  * @left: a thread's: it has been committed to another node
  * @sem: faults hold it for reading; who changes @limit, @gone, @watched or takes

@@ -52,7 +52,7 @@ int mig_early_list(struct migration *m)
 	if (!set->pages || !m->index)
 		return -ENOMEM;
 	down_read(&heap->sem);
-	/* What was freed since segment_watch(), and has pages again, is as good as the rest. */
+	/* From here on: what was freed before, and has pages again, is listed. */
 	heap->lowest = heap->limit;
 	xa_for_each(&heap->pages, index, page) {
 		if (index >= heap->limit >> PAGE_SHIFT)

@@ -247,7 +247,6 @@ void segment_watch(struct segment *seg)
 	xa_for_each_marked(&seg->pages, index, page, SEGMENT_TOUCHED)
 		xa_clear_mark(&seg->pages, index, SEGMENT_TOUCHED);
 	seg->watched = true;
-	seg->lowest = seg->limit;
 	segment_unmap(seg, 0, seg->size);
 	huge_touch_held(seg);
 	up_write(&seg->sem);
