@@ -23,28 +23,24 @@ PROCLET_METHOD(increment);
 /* In: a seed. Takes memory, uses it and frees it, so that the heap grows and shrinks. */
 static ssize_t breathe(void *root, const void *in, size_t in_len, void *out, size_t out_cap)
 {
-	__u64 *blocks[BREATHS], state, words;
+	__u64 *blocks[BREATHS], seed;
 
 	(void)root;
 	(void)out;
 	(void)out_cap;
-	if (in_len != sizeof(state))
+	if (in_len != sizeof(seed))
 		return -EINVAL;
-	memcpy(&state, in, sizeof(state));
+	memcpy(&seed, in, sizeof(seed));
 	for (int i = 0; i < BREATHS; i++) {
-		words = BREATH_WORDS - next_random(&state) % 1000;
-		blocks[i] = proclet_malloc(words * 8);
+		blocks[i] = proclet_malloc(BREATH_WORDS * 8);
 		if (!blocks[i])
 			return -ENOMEM;
-		for (__u64 j = 0; j < words; j++)
-			blocks[i][j] = state + j;
-		blocks[i][words - 1] = words;
-		blocks[i][0] = state;
+		for (__u64 j = 0; j < BREATH_WORDS; j++)
+			blocks[i][j] = seed * (i + 1) + j;
 	}
 	for (int i = BREATHS - 1; i >= 0; i--) {
-		state = blocks[i][0];
-		for (__u64 j = 0; j < BREATH_WORDS - 1000; j++)
-			if (blocks[i][j] != state + j)
+		for (__u64 j = 0; j < BREATH_WORDS; j++)
+			if (blocks[i][j] != seed * (i + 1) + j)
 				return -EBADMSG;
 		proclet_free(blocks[i]);
 	}

@@ -857,19 +857,6 @@ static int news_end_doubt(void)
 	return end();
 }
 
-static struct {
-	proclet_t from;
-	struct errand what;
-} onward;
-
-/* It is lost with the node that it is called on. */
-static void *move_on(void *unused)
-{
-	(void)unused;
-	proclet_call(onward.from, run_errand, &onward.what, sizeof(onward.what), NULL, 0);
-	return NULL;
-}
-
 /* That is done when all nodes are connected again. */
 static void *boot(void *node)
 {
@@ -882,20 +869,21 @@ static void *boot(void *node)
  */
 static int news_after_doubt(void)
 {
-	struct proclet_attr same = { 16 << 20, 0, PROCLET_PINNED, 8 };
-	pthread_t mover, booter;
+	static struct errand onward;
+	proclet_t errands, other[4];
+	struct caller *sender;
 	struct agent_view v;
-	proclet_t other[4];
+	pthread_t booter;
 	void *booted;
 
 	c.leaves_home = true;
 	TRY(split_at("dst_active", HOME));
 	c.leaves_home = false;
-	TRY(make(&onward.from, c.node[DESTINATION], 1 << 20, 8));
-	onward.what = (struct errand){ .p = c.p, .node = 1 };
+	TRY(make(&errands, c.node[DESTINATION], 1 << 20, 8));
+	onward = (struct errand){ .p = c.p, .node = 1 };
 	TRY(tell(1, AGENT_ARM, "dst_moved", &v));
 	CHECK_EQ(v.result, 0);
-	CHECK_EQ(pthread_create(&mover, NULL, move_on, NULL), 0);
+	sender = caller_start(errands, run_errand, &onward, sizeof(onward), NULL, 0);
 	do {
 		TRY(tell(1, AGENT_WAIT, "", &v));
 		TRY(in_time());
@@ -908,14 +896,13 @@ static int news_after_doubt(void)
 		TRY(look(c.node[SOURCE], &v));
 		TRY(in_time());
 	} while (v.state != STATE_ABSENT);
-	same.node = c.node[SOURCE];
 	for (unsigned int i = 0; i < ARRAY_SIZE(other); i++) {
-		CHECK_EQ(proclet_create(&other[i], &same), 0);
+		TRY(make(&other[i], c.node[SOURCE], 16 << 20, 8));
 		CHECK(PROCLET_ID_GRANULE(other[i]) != PROCLET_ID_GRANULE(c.p));
 	}
 	TRY(tell(1, AGENT_LET_GO, "", &v));
 	CHECK_EQ(v.result, 0);
-	pthread_join(mover, NULL);
+	caller_wait(sender);		/* lost with the node that it was called on */
 	pthread_join(booter, &booted);
 	CHECK_EQ((long)booted, KSFT_PASS);
 	for (unsigned int i = 0; i < ARRAY_SIZE(other); i++)
