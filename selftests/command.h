@@ -37,4 +37,17 @@ static inline int set_everywhere(const char *name, unsigned int value)
 	return KSFT_PASS;
 }
 
+#define PEER_ADD_MAX 128
+
+/* The root's: what makes node @peer known to @node again, as vcluster has configured it. */
+static inline const char *peer_add(char text[PEER_ADD_MAX], int node, int peer)
+{
+	char addr[32] = "";
+
+	if (getenv("PROCLET_FAULTS"))	/* transport rdma */
+		snprintf(addr, sizeof(addr), "addr=10.77.0.%d", peer);
+	snprintf(text, PEER_ADD_MAX, "procletctl peer add n%d n%d id=%d %s", node, peer, peer, addr);
+	return text;
+}
+
 #endif /* PROCLET_SELFTEST_COMMAND_H */

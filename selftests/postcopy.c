@@ -269,11 +269,10 @@ static int given_back(void)
 /* Nodes 2 and 3 lose each other; node 1, where everything is at home, has both. */
 static int source_lost(void)
 {
-	const char *add = "A=; ! grep -q rdma /sys/class/proclet/n%1$d/transport || A=addr=10.77.0.%2$d; procletctl peer add n%1$d n%2$d id=%2$d $A && procletctl wait n%1$d";
 	__u64 bytes = 16 * MIB, sum, other_sum, seen = 0;
 	struct caller *c;
 	proclet_t p, other;
-	char text[200];
+	char text[PEER_ADD_MAX];
 
 	TRY(tap_nodes(3));
 	TRY(set_stream(0));
@@ -293,7 +292,8 @@ static int source_lost(void)
 	TRY(same(other, other_sum));
 
 	/* Whatever runs next on these nodes needs them connected. */
-	snprintf(text, sizeof(text), add, nodes[1], nodes[2]);
+	TRY(run_on(nodes[1], peer_add(text, nodes[1], nodes[2])));
+	snprintf(text, sizeof(text), "procletctl wait n%d", nodes[1]);
 	TRY(run_on(nodes[1], text));
 	return set_stream(16);
 }

@@ -165,13 +165,10 @@ static int member_killed(int v, int other)
 static int peer_removed(int v, int other)
 {
 	int at = other ? v : other, peer = other ? other : v;
-	char addr[32] = "";
+	char text[PEER_ADD_MAX];
 
-	if (getenv("PROCLET_FAULTS"))
-		snprintf(addr, sizeof(addr), "addr=10.77.0.%d", nodes[peer]);
 	TRY(on_node(at, "procletctl peer del n%d n%d", nodes[at], nodes[peer]));
-	return on_node(at, "procletctl peer add n%d n%d id=%d %s", nodes[at], nodes[peer],
-		       nodes[peer], addr);
+	return on_node(at, "%s", peer_add(text, nodes[at], nodes[peer]));
 }
 
 static int link_cut(int v, int other)
